@@ -1,0 +1,51 @@
+"""A Backend: one place to purge, seen from its lane."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from invalidator.messages import Batch, PurgeResult
+
+
+@dataclass(frozen=True, slots=True)
+class BackendContext:
+    """For whom a backend is made: the worker's name, and the backend's name in the topology."""
+
+    worker: str
+    backend: str
+
+
+class Backend:
+    """One server (or file, or table) that forgets what it is told to. Made in the worker's process, after the fork.
+
+    Each backend has a lane of its own, which calls `purge` from one thread, one call at a time. What several servers
+    must each forget is several backends: `make_backend` returns one for each, and a server that is away then holds up
+    no other.
+    """
+
+    inline: ClassVar[bool] = False
+    """True only if no call ever blocks (memory, no I/O): the lane then runs on the worker's loop, without a hand-off."""
+
+    node: str = ""
+    """Which of several servers this is, for logs and metrics: `127.0.0.1:11211`. Empty when there is only one."""
+
+    def purge(self, batch: Batch) -> PurgeResult:
+        """Forget the targets of `batch`, all of them, by `batch.deadline`; the same batch may come again.
+
+        Raises BackendError when none of them could be purged. Any other exception counts as one with reason `error`.
+        """
+        raise NotImplementedError
+
+    def connect(self) -> None:
+        """Prove, without purging anything, that `purge` could work; for `check --connect`. Raises BackendError."""
+
+    def subscribed(self, until: float) -> None:
+        """The worker's subscription is proven to be alive until this monotonic second unless it is renewed; 0.0: it is not.
+
+        Called from the worker's loop, for inline backends alone, and only after everything that arrived was purged.
+        """
+
+    def close(self) -> None:
+        """Give back what `purge` opened. Called once, from the lane, when the worker stops."""

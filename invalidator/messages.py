@@ -1,0 +1,151 @@
+"""What travels through a worker: a Message becomes an Invalidation, a Batch, a PurgeResult and a Receipt.
+
+Everything here is an immutable value without behaviour. Times are seconds: `ts` on the publisher's wall clock (used for
+metrics alone), every other one on the monotonic clock of this host.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, get_args
+
+Kind = Literal["key", "tag", "prefix", "pattern", "url", "all"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+
+GapCause = Literal["start", "disconnect", "deadline", "resubscribed", "role", "trimmed", "paused", "overflow"]
+GAP_CAUSES: tuple[GapCause, ...] = get_args(GapCause)
+
+FlushCause = Literal[GapCause, "unsupported"]
+FLUSH_CAUSES: tuple[FlushCause, ...] = (*GAP_CAUSES, "unsupported")
+
+FailureReason = Literal[
+    "timeout",  # no answer within the deadline
+    "unreachable",  # no connection
+    "closed",  # the connection ended in the middle
+    "protocol",  # an answer that is none
+    "auth",  # we may not: a fault of the configuration
+    "unsupported",  # the server does not know this call: a fault of the configuration
+    "rate_limited",  # later
+    "server_error",  # the server says that it failed
+    "rejected",  # the server will never take this target
+    "unsafe",  # this target must not be put on the wire
+    "error",  # an exception nobody expected
+]
+FAILURE_REASONS: tuple[FailureReason, ...] = get_args(FailureReason)
+
+RejectReason = Literal[
+    "empty",
+    "oversize",
+    "utf8",
+    "json",
+    "depth",
+    "version",
+    "shape",
+    "ambiguous",
+    "control",
+    "not_allowed",
+    "no_target",
+    "plugin",
+]
+REJECT_REASONS: tuple[RejectReason, ...] = get_args(RejectReason)
+
+
+class Target(NamedTuple):
+    """One thing to forget: `Target("key", "users:42")`. `Target("all")` has no value."""
+
+    kind: Kind
+    value: str = ""
+
+
+EVERYTHING = Target("all")
+
+
+class Message(NamedTuple):
+    """What Redis delivered: the channel it was published on and its payload, both as raw bytes."""
+
+    channel: bytes
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """A time in which messages may have been missed; `began` and `ended` are monotonic seconds."""
+
+    cause: GapCause
+    began: float
+    ended: float
+
+
+@dataclass(frozen=True, slots=True)
+class Invalidation:
+    """A decoded message: what to forget, and what its publisher said about it.
+
+    `rejected` has one reason for each target that was refused on its own while the rest of the message stands.
+    """
+
+    targets: tuple[Target, ...]
+    soft: bool = False
+    id: str = ""
+    ts: float | None = None
+    source: str = ""
+    reply: str = ""
+    journal: str = ""
+    traceparent: str = ""
+    rejected: tuple[RejectReason, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """What one lane asks of its backend in one call: distinct targets, sorted by kind.
+
+    `soft` asks for "mark stale" instead of "remove"; a backend that cannot do so removes. `cause` is empty for targets
+    that messages asked for; for a flush it is the Gap's cause, or `unsupported` where a flush stands for a kind of target
+    that the backend lacks. `attempt` counts from 1. `deadline` is the monotonic
+    second by which the backend is to have answered: an answer after it is one that nobody waited for.
+    """
+
+    worker: str
+    backend: str
+    keys: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    prefixes: tuple[str, ...] = ()
+    patterns: tuple[str, ...] = ()
+    urls: tuple[str, ...] = ()
+    all: bool = False
+    soft: bool = False
+    cause: FlushCause | Literal[""] = ""
+    attempt: int = 1
+    deadline: float
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """One target that was not purged. `retry` says whether asking again may help."""
+
+    target: Target
+    reason: FailureReason
+    retry: bool = True
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PurgeResult:
+    """A backend's answer to a Batch: every target that is not named in `failures` has been purged.
+
+    `retry_after` (seconds, 0 when the server did not say) is the earliest time at which to ask again.
+    """
+
+    failures: tuple[Failure, ...] = ()
+    retry_after: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What became of one Batch: counts of targets, and how long the backend took (seconds)."""
+
+    batch: Batch
+    purged: int
+    dead: int
+    retried: int
+    seconds: float
+    result: PurgeResult

@@ -1,0 +1,183 @@
+"""Puts a worker together from its part of the topology. Runs in the worker's process, after the fork."""
+
+from __future__ import annotations
+
+import random
+import signal
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from invalidator.backend import Backend, BackendContext
+from invalidator.errors import DecodeError, PluginError
+from invalidator.hookspecs import hookimpl
+from invalidator.messages import EVERYTHING, Invalidation, Message, Target
+from invalidator.pipeline.coalescer import Pending, Policy
+from invalidator.pipeline.connection import connect
+from invalidator.pipeline.deadletter import DeadLetters
+from invalidator.pipeline.decoder import decode
+from invalidator.pipeline.dispatcher import Dispatcher
+from invalidator.pipeline.lane import Lane
+from invalidator.pipeline.receipts import Receipts
+from invalidator.pipeline.subscriber import Subscriber
+from invalidator.pipeline.worker import Events, Surroundings, Worker
+from invalidator.signals import Signals, Waker
+from invalidator.slots import clock
+from invalidator.topology.gaps import flush_of, gap_policy
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import pluggy
+
+    from invalidator.logs import Logger
+    from invalidator.messages import Batch, PurgeResult
+    from invalidator.slots import BackendSlots, Region
+    from invalidator.topology.models import Flush, LaneSpec, Topology, WorkerSpec
+
+
+def assemble(
+    topology: Topology,
+    spec: WorkerSpec,
+    plugins: pluggy.PluginManager,
+    region: Region,
+    lifeline: int,
+    announce: Callable[[], None],
+    log: Logger,
+) -> Worker:
+    """A worker for `spec`: it counts into `region`, ends with `lifeline`, calls `announce` when its state changes."""
+    waker = Waker()
+    signals = Signals(waker, wanted=[signal.SIGTERM], ignored=[signal.SIGINT, signal.SIGHUP])
+    settings = topology.redis_of(spec)
+    name = f"invalidator:{spec.name}"
+    return Worker(
+        subscriber=Subscriber(settings, spec.pattern, lambda: connect(settings, name), waker.wake, log, clock()),
+        decode=_decoder(spec, plugins, log),
+        dispatcher=Dispatcher(make_lanes(topology, spec, plugins, region, waker.wake, log), log),
+        slots=region.worker(),
+        surroundings=Surroundings(signals, waker, lifeline),
+        events=Events(
+            announce=announce,
+            gap=lambda gap: _observe(lambda: plugins.hook.on_gap(worker=spec.name, gap=gap), "on_gap", log),
+            ready=lambda: _observe(lambda: plugins.hook.worker_started(worker=spec.name), "worker_started", log),
+        ),
+        log=log,
+        flush_on_start=spec.flush_on_start,
+    )
+
+
+def make_lanes(
+    topology: Topology,
+    spec: WorkerSpec,
+    plugins: pluggy.PluginManager,
+    region: Region,
+    changed: Callable[[], None],
+    log: Logger,
+) -> list[Lane]:
+    """A lane for each backend of the worker, and for each server of a backend that has several."""
+    backends = [
+        (lane, backend) for lane in spec.backends for backend in make_backends(topology, spec.name, lane, plugins)
+    ]
+    purgers = [_Purger(backend) for _, backend in backends]
+    for purger in purgers:
+        plugins.register(purger)
+    slots = {lane.backend: region.backend(lane.backend) for lane in spec.backends}
+    return [
+        _lane(topology, spec, lane, backend, _caller(plugins, purger, purgers), slots[lane.backend], changed, log)
+        for (lane, backend), purger in zip(backends, purgers, strict=True)
+    ]
+
+
+def make_backends(topology: Topology, worker: str, lane: LaneSpec, plugins: pluggy.PluginManager) -> list[Backend]:
+    """The backend that the topology names, or one for each of its servers. Raises PluginError if no plugin makes it."""
+    spec = topology.backends[lane.backend]
+    made = plugins.hook.make_backend(type=spec.type, options=spec.options, context=BackendContext(worker, lane.backend))
+    backends = list(made) if isinstance(made, Sequence) else [made]
+    if not backends or not all(isinstance(backend, Backend) for backend in backends):
+        raise PluginError(f"type {spec.type}: make_backend gave {made!r}, not a Backend or a list of them")
+    return backends
+
+
+class _Purger:
+    """A backend as pluggy sees it: its `purge` implements the hook, and a plugin's wrappers go around it."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+
+    @hookimpl
+    def purge(self, batch: Batch) -> PurgeResult:
+        return self._backend.purge(batch)
+
+
+def _caller(plugins: pluggy.PluginManager, purger: _Purger, purgers: list[_Purger]) -> pluggy.HookCaller:
+    # The plain hook would ask every backend in turn, and stop at the first that raises.
+    return plugins.subset_hook_caller("purge", [other for other in purgers if other is not purger])
+
+
+def _lane(
+    topology: Topology,
+    spec: WorkerSpec,
+    lane: LaneSpec,
+    backend: Backend,
+    purge: pluggy.HookCaller,
+    slots: BackendSlots,
+    changed: Callable[[], None],
+    log: Logger,
+) -> Lane:
+    log = log.bind(backend=lane.backend, **({"node": backend.node} if backend.node else {}))
+    options = topology.backends[lane.backend].options
+    flush = flush_of(spec, lane, options)
+    policy = Policy(
+        worker=spec.name,
+        backend=lane.backend,
+        kinds=options.kinds(),
+        flush=flush_targets(flush) if flush else (),
+        on_gap=gap_policy(topology, spec, lane) is not None,
+        widen=lane.unsupported == "flush",
+        window=spec.window,
+    )
+    return Lane(
+        backend=backend,
+        purge=purge,
+        pending=Pending(policy, random.random),
+        receipts=Receipts(slots, log),
+        dead_letters=DeadLetters(topology.supervisor.state_dir, spec.name, lane.backend, log),
+        log=log,
+        changed=changed,
+    )
+
+
+def flush_targets(flush: Flush) -> tuple[Target, ...]:
+    """What a flush purges."""
+    if flush.prefix is not None:
+        return (Target("prefix", flush.prefix),)
+    return tuple(Target("tag", tag) for tag in flush.tags or ()) or (EVERYTHING,)
+
+
+def _decoder(spec: WorkerSpec, plugins: pluggy.PluginManager, log: Logger) -> Callable[[Message], Invalidation]:
+    allow, limit = frozenset(spec.allow), spec.max_payload
+
+    def built_in(message: Message) -> Invalidation:
+        return decode(message.payload, allow, limit)
+
+    # A hook call costs 2 µs: ruinous for each message, so it is paid only where a plugin takes part.
+    if not plugins.hook.decode.get_hookimpls():
+        return built_in
+
+    def through_plugins(message: Message) -> Invalidation:
+        try:
+            invalidation = plugins.hook.decode(payload=message.payload, channel=message.channel)
+        except DecodeError:
+            raise
+        except Exception as error:
+            raise DecodeError("plugin", repr(error)) from error
+        return invalidation if isinstance(invalidation, Invalidation) else built_in(message)
+
+    log.debug("decode.plugins", count=len(plugins.hook.decode.get_hookimpls()))
+    return through_plugins
+
+
+def _observe(call: Callable[[], object], hook: str, log: Logger) -> None:
+    try:
+        call()
+    except Exception as error:  # noqa: BLE001  # an observer's fault is never the worker's
+        log.error("plugin.raised", hook=hook, error=repr(error))

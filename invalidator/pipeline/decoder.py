@@ -1,0 +1,196 @@
+"""Decoded: a payload's bytes become an Invalidation, or a DecodeError with a reason to count. Pure.
+
+The payload is whatever somebody published: nothing in it may do more than be rejected.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from invalidator.errors import DecodeError
+from invalidator.messages import EVERYTHING, Invalidation, Kind, RejectReason, Target
+
+if TYPE_CHECKING:
+    from collections.abc import Container
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_GLOB = re.compile(r"[*?\[]")
+_LISTS: tuple[tuple[str, Kind], ...] = (
+    ("keys", "key"),
+    ("tags", "tag"),
+    ("prefixes", "prefix"),
+    ("patterns", "pattern"),
+    ("urls", "url"),
+)
+
+
+class Envelope(msgspec.Struct, frozen=True):
+    """The JSON object of the contract; with `specversion` it is a CloudEvent, and `data` is the object.
+
+    Where a publisher's language writes an absent text as null, null is taken as absent.
+    """
+
+    v: int = 1
+    id: str | None = None
+    ts: float | None = None
+    source: str | None = None
+    keys: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    prefixes: tuple[str, ...] = ()
+    patterns: tuple[str, ...] = ()
+    urls: tuple[str, ...] = ()
+    all: bool = False
+    soft: bool = False
+    reply: str | None = None
+    journal: str | None = None
+    traceparent: str | None = None
+    specversion: str | None = None
+    data: Envelope | None = None
+
+
+_envelope = msgspec.json.Decoder(Envelope, strict=True)
+
+
+def decode(payload: bytes, allow: Container[Kind], max_payload: int) -> Invalidation:
+    """What a payload asks for, within what the worker allows.
+
+    Raises DecodeError when the payload as a whole says nothing we may act on. A single bad target among good ones is
+    left out, and named in `rejected`.
+    """
+    if not payload:
+        raise DecodeError("empty")
+    if len(payload) > max_payload:
+        raise DecodeError("oversize", f"{len(payload)} bytes, at most {max_payload}")
+    if payload[0] == 0x7B:
+        return _decode_json(payload, allow)
+    return _decode_bare(payload, allow)
+
+
+def _decode_bare(payload: bytes, allow: Container[Kind]) -> Invalidation:
+    try:
+        text = payload.decode()
+    except UnicodeDecodeError:
+        raise DecodeError("utf8") from None
+    target = Target("key", text)
+    if _GLOB.search(text):
+        target = _from_glob(text)
+    refusal = _refusal(target, allow)
+    if refusal:
+        raise DecodeError(refusal, target.kind)
+    return Invalidation((target,))
+
+
+def _from_glob(text: str) -> Target:
+    if text == "*":
+        return EVERYTHING
+    stem = text[:-1]
+    if text[-1] == "*" and not _GLOB.search(stem):
+        return Target("prefix", stem)
+    return Target("pattern", text)
+
+
+def _decode_json(payload: bytes, allow: Container[Kind]) -> Invalidation:
+    envelope = _parse(payload)
+    if envelope.v != 1:
+        raise DecodeError("version", str(envelope.v))
+    targets, rejected = _targets(envelope, allow)
+    if not targets:
+        raise DecodeError(rejected[0] if rejected else "no_target")
+    return Invalidation(
+        targets=targets,
+        soft=envelope.soft,
+        id=envelope.id or "",
+        ts=envelope.ts,
+        source=envelope.source or "",
+        reply=envelope.reply or "",
+        journal=envelope.journal or "",
+        traceparent=envelope.traceparent or "",
+        rejected=rejected,
+    )
+
+
+def _parse(payload: bytes) -> Envelope:
+    try:
+        if not payload.isascii():
+            payload.decode()  # the parser looks only at the members that it reads
+        envelope = _envelope.decode(payload)
+    except msgspec.ValidationError as error:
+        raise DecodeError("shape", str(error)) from None
+    except RecursionError:
+        raise DecodeError("depth") from None
+    except UnicodeDecodeError:
+        raise DecodeError("utf8") from None
+    except msgspec.DecodeError as error:
+        raise DecodeError("json", str(error)) from None
+    if _names_twice(payload, envelope):
+        raise DecodeError("ambiguous", "a name stands twice in one object")
+    if not envelope.specversion:
+        return envelope
+    if not envelope.specversion.startswith("1.") or envelope.data is None:
+        raise DecodeError("version" if envelope.data else "shape", "CloudEvents 1.0 with data is what we read")
+    return envelope.data
+
+
+def _names_twice(payload: bytes, envelope: Envelope) -> bool:
+    # A parser keeps one of two members with the same name, and the targets of the other would be lost without a word.
+    # Counting a name is cheap and may cry wolf, as a key may be called "tags"; then the slow way decides.
+    source = envelope.data or envelope
+    suspects = [name for name, _ in _LISTS if getattr(source, name)] + (["data"] if envelope.data else [])
+    if all(payload.count(b'"%s"' % name.encode()) == 1 for name in suspects) and b"\\u" not in payload:
+        return False
+    twice = False
+
+    def notice(pairs: list[tuple[str, object]]) -> None:
+        nonlocal twice
+        twice = twice or len({name for name, _ in pairs}) != len(pairs)
+
+    try:
+        json.loads(payload, object_pairs_hook=notice)
+    except (ValueError, RecursionError) as error:  # an integer of 5,000 digits in a field that nobody reads, say
+        raise DecodeError("json", str(error)) from None
+    return twice
+
+
+def _targets(envelope: Envelope, allow: Container[Kind]) -> tuple[tuple[Target, ...], tuple[RejectReason, ...]]:
+    accepted: list[Target] = []
+    rejected: list[RejectReason] = []
+    for name, kind in _LISTS:
+        for value in getattr(envelope, name):
+            target = Target(kind, value)
+            refusal = _refusal(target, allow)
+            if refusal is None:
+                accepted.append(target)
+            else:
+                rejected.append(refusal)
+    if envelope.all:
+        if "all" in allow:
+            accepted.append(EVERYTHING)
+        else:
+            rejected.append("not_allowed")
+    return tuple(accepted), tuple(rejected)
+
+
+def _refusal(target: Target, allow: Container[Kind]) -> RejectReason | None:
+    kind, value = target
+    if kind not in allow:
+        return "not_allowed"
+    if kind == "all":
+        return None
+    if not value:
+        return "empty"
+    if _CONTROL.search(value):
+        return "control"
+    return None if _is_text(value) else "utf8"
+
+
+def _is_text(value: str) -> bool:
+    # JSON can name half of a surrogate pair, which no encoding can put on a wire.
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,0 +1,201 @@
+"""A lane: one backend's own queue, hook caller and thread. Whatever its backend does, it does to this lane alone."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+from invalidator.errors import BackendError
+from invalidator.messages import EVERYTHING, Failure, PurgeResult, Receipt, Target
+from invalidator.slots import clock
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from invalidator.backend import Backend
+    from invalidator.logs import Logger
+    from invalidator.messages import Batch, FlushCause, Invalidation
+    from invalidator.pipeline.coalescer import Pending
+    from invalidator.pipeline.deadletter import DeadLetters
+    from invalidator.pipeline.receipts import Receipts
+
+Purge = Any  # pluggy's HookCaller: called with batch=..., it gives a PurgeResult
+
+
+class Lane:
+    """Takes targets from the worker's loop, and has its backend purge them.
+
+    A backend that may block is called from a thread of the lane; one that never does (`inline`) from the worker's loop,
+    in `turn`: handing a batch to a thread costs more than such a purge.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        purge: Purge,
+        pending: Pending,
+        receipts: Receipts,
+        dead_letters: DeadLetters,
+        log: Logger,
+        changed: Callable[[], None],
+    ) -> None:
+        self.backend = backend
+        self._purge = purge
+        self._pending = pending
+        self._receipts = receipts
+        self._dead_letters = dead_letters
+        self._log = log
+        self._changed = changed
+        self._condition = threading.Condition(threading.Lock())
+        self._stopping = False
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Begin to purge."""
+        if not self.backend.inline:
+            name = f"lane {self._pending.policy.backend} {self.backend.node}".strip()
+            # A daemon thread: a backend that hangs must not keep the process from ending.
+            self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+            self._thread.start()
+
+    def offer(self, invalidations: Iterable[Invalidation], now: float) -> None:
+        """Take what messages ask for. Never waits for the backend."""
+        with self._condition:
+            for invalidation in invalidations:
+                targets: Sequence[Target] = invalidation.targets
+                if not self._pending.policy.kinds.issuperset(target.kind for target in targets):
+                    targets = self._known(targets, now)
+                homeless = self._pending.add(targets, soft=invalidation.soft, ts=invalidation.ts, now=now)
+                if homeless:
+                    self._bury([(target, "overflow") for target in homeless])
+            self._receipts.count(self._pending)
+            self._condition.notify()
+
+    def flush(self, cause: FlushCause, due: float) -> None:
+        """Purge the flush's scope from `due` on, if this lane's policy is to do so."""
+        if self._pending.policy.on_gap:
+            with self._condition:
+                self._pending.flush(cause, due)
+                self._condition.notify()
+
+    def is_settled(self) -> bool:
+        """Whether no flush is outstanding, or the backend has shown that it cannot do it now."""
+        with self._condition:
+            return not self._pending.is_flushing() or self._pending.failures > 0
+
+    def is_clean(self) -> bool:
+        """Whether the backend has done everything that it was asked for."""
+        with self._condition:
+            return not self._pending and not self._pending.is_flushing()
+
+    def next_due(self, now: float) -> float:
+        """Seconds until `turn` should be called; infinite for a lane with a thread."""
+        return self._pending.next_due(now) if self.backend.inline else float("inf")
+
+    def turn(self) -> None:
+        """For inline backends: purge everything that is due, on the caller's thread."""
+        if self.backend.inline:
+            while batch := self._pending.take(clock()):
+                self._attempt(batch)
+
+    def stop(self) -> None:
+        """Do what is pending without waiting for its time, and then end. Returns at once; `join` waits."""
+        with self._condition:
+            self._stopping = True
+            self._pending.hurry()
+            self._condition.notify()
+        if self.backend.inline:
+            self.turn()
+            self.backend.close()
+
+    def join(self, deadline: float) -> int:
+        """Wait for the end until this monotonic second. Returns how many targets were lost by stopping."""
+        if self._thread:
+            self._thread.join(max(0.0, deadline - clock()))
+        with self._condition:
+            lost = self._pending.abandon()
+            self._receipts.count(self._pending)
+        return lost
+
+    def _run(self) -> None:
+        while batch := self._next_batch():
+            self._attempt(batch)
+        self.backend.close()
+
+    def _next_batch(self) -> Batch | None:
+        with self._condition:
+            while True:
+                now = clock()
+                if batch := self._pending.take(now):
+                    return batch
+                if self._stopping:
+                    return None
+                due = self._pending.next_due(now)
+                self._condition.wait(None if due == float("inf") else due)
+
+    def _attempt(self, batch: Batch) -> None:
+        started = clock()
+        result = self._ask(batch)
+        ended = clock()
+        with self._condition:
+            before = dict(self._pending.ends)
+            stamps = self._pending.settle(batch, result, ended)
+            ends = self._pending.ends
+            receipt = Receipt(
+                batch=batch,
+                purged=ends["purged"] - before["purged"],
+                dead=ends["dead"] - before["dead"],
+                retried=sum(failure.retry for failure in result.failures),
+                seconds=ended - started,
+                result=result,
+            )
+            wall = time.time()
+            self._receipts.acknowledge(receipt, self._pending, [wall - stamp for stamp in stamps])
+        poison = [(failure.target, failure.reason) for failure in result.failures if not failure.retry]
+        if poison and not batch.cause:
+            self._dead_letters.write(poison, time.time())
+        if batch.cause:
+            self._changed()  # the worker's loop may be waiting for this flush; for nothing else
+
+    def _ask(self, batch: Batch) -> PurgeResult:
+        try:
+            result = self._purge(batch=batch)
+        except BackendError as error:
+            return _all_failed(batch, error)
+        except Exception as error:  # noqa: BLE001  # a plugin's exception is a failure of its backend, never of the worker
+            self._log.error("purge.raised", error=repr(error))
+            return _all_failed(batch, BackendError("error", repr(error)))
+        if not isinstance(result, PurgeResult):
+            return _all_failed(batch, BackendError("error", f"purge gave {type(result).__name__}, not a PurgeResult"))
+        return result
+
+    def _known(self, targets: Sequence[Target], now: float) -> list[Target]:
+        policy = self._pending.policy
+        known = [target for target in targets if target.kind in policy.kinds]
+        unknown = len(targets) - len(known)
+        if policy.widen and policy.flush:
+            self._pending.widen(unknown, now)
+        else:
+            self._pending.skip(unknown)
+        return known
+
+    def _bury(self, letters: list[tuple[Target, str]]) -> None:
+        kept = self._dead_letters.write(letters, time.time())
+        self._pending.end("dead" if kept else "lost", len(letters))
+
+
+def _all_failed(batch: Batch, error: BackendError) -> PurgeResult:
+    failures = tuple(Failure(target, error.reason, error.retry, error.detail) for target in targets_of(batch))
+    return PurgeResult(failures, error.retry_after)
+
+
+def targets_of(batch: Batch) -> Iterator[Target]:
+    """The targets of a batch, one by one."""
+    yield from (Target("key", value) for value in batch.keys)
+    yield from (Target("tag", value) for value in batch.tags)
+    yield from (Target("prefix", value) for value in batch.prefixes)
+    yield from (Target("pattern", value) for value in batch.patterns)
+    yield from (Target("url", value) for value in batch.urls)
+    if batch.all:
+        yield EVERYTHING

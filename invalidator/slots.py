@@ -1,0 +1,181 @@
+"""What a worker tells its supervisor: words of 64 bits in memory that both of them map.
+
+One region for each incarnation of a worker, made by the supervisor before it forks. Only the worker writes, only the
+supervisor reads, and nobody waits: a worker that is killed in the middle of a write leaves numbers, never a lock. The
+layout is the order of the names below, so both sides are one program; nothing of it outlives the processes.
+"""
+
+from __future__ import annotations
+
+import mmap
+import threading
+import time
+from bisect import bisect_left
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, get_args
+
+from invalidator.messages import FAILURE_REASONS, FLUSH_CAUSES, GAP_CAUSES, REJECT_REASONS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+End = Literal["coalesced", "purged", "flushed", "dead", "skipped", "lost"]
+ENDS: tuple[End, ...] = get_args(End)
+
+STARTING, READY, STOPPING = 0, 1, 2
+
+PURGE_BOUNDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+"""Upper bounds of the buckets of both histograms, seconds."""
+
+
+def _histogram(name: str) -> tuple[str, ...]:
+    return (*(f"{name}:{bound:g}" for bound in (*PURGE_BOUNDS, float("inf"))), f"{name}:sum_ns")
+
+
+WORKER_WORDS: tuple[str, ...] = (
+    "beat_ns",
+    "state",
+    "subscribed_until_ns",
+    "received",
+    "missed",
+    "gap_ns",
+    *(f"rejected:{reason}" for reason in REJECT_REASONS),
+    *(f"gap:{cause}" for cause in GAP_CAUSES),
+    *(f"reconnect:{cause}" for cause in GAP_CAUSES),
+)
+BACKEND_WORDS: tuple[str, ...] = (
+    "version",
+    "received",
+    *ENDS,
+    "pending",
+    *(f"failed:{reason}" for reason in FAILURE_REASONS),
+    *(f"flush:{cause}" for cause in FLUSH_CAUSES),
+    *_histogram("purge"),
+    *_histogram("propagation"),
+)
+GAUGES = frozenset({"beat_ns", "state", "subscribed_until_ns", "pending", "version"})
+
+_WORKER_AT = {name: index for index, name in enumerate(WORKER_WORDS)}
+_BACKEND_AT = {name: index for index, name in enumerate(BACKEND_WORDS)}
+_TORN_READS = 1000
+
+Words = dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A region's words by name, at one moment."""
+
+    worker: Words
+    backends: dict[str, Words]
+
+
+class Region:
+    """The shared memory of one incarnation of one worker: its own words, then those of each of its backends."""
+
+    def __init__(self, backends: Sequence[str]) -> None:
+        self._names = tuple(backends)
+        self._memory = mmap.mmap(-1, 8 * (len(WORKER_WORDS) + len(BACKEND_WORDS) * len(self._names)))
+        self._words = memoryview(self._memory).cast("Q")
+
+    def worker(self) -> WorkerSlots:
+        """The part that the worker's loop writes."""
+        return WorkerSlots(self._words[: len(WORKER_WORDS)])
+
+    def backend(self, name: str) -> BackendSlots:
+        """The part that the lanes of one backend write. To be called once for each: it carries their lock."""
+        return BackendSlots(self._backend_words(name))
+
+    def word(self, name: str) -> int:
+        """One word of the worker's own part."""
+        return self._words[_WORKER_AT[name]]
+
+    def snapshot(self) -> Snapshot:
+        """Everything. The words of one backend belong together, unless their writer died while it wrote."""
+        worker = dict(zip(WORKER_WORDS, self._words[: len(WORKER_WORDS)].tolist(), strict=True))
+        return Snapshot(worker, {name: self._read(self._backend_words(name)) for name in self._names})
+
+    def close(self) -> None:
+        """Give the memory back. Nothing that came from this region may be used afterwards."""
+        self._words.release()
+        self._memory.close()
+
+    def _backend_words(self, name: str) -> memoryview[int]:
+        start = len(WORKER_WORDS) + len(BACKEND_WORDS) * self._names.index(name)
+        return self._words[start : start + len(BACKEND_WORDS)]
+
+    @staticmethod
+    def _read(words: memoryview[int]) -> Words:
+        # A version that is odd, or not the same afterwards: a write was under way, and the counts would not add up.
+        for _ in range(_TORN_READS):
+            before = words[0]
+            values = words.tolist()
+            if before % 2 == 0 and words[0] == before:
+                break
+        return dict(zip(BACKEND_WORDS, values, strict=True))
+
+
+class WorkerSlots:
+    """What a worker's loop counts. Written from that loop alone, so a plain `+=` is enough."""
+
+    def __init__(self, words: memoryview[int]) -> None:
+        self._words = words
+
+    def beat(self, now: float) -> None:
+        """The loop is alive at this monotonic second."""
+        self._words[0] = int(now * 1e9)
+
+    def state(self, state: int) -> None:
+        """STARTING, READY or STOPPING."""
+        self._words[1] = state
+
+    def subscribed_until(self, until: float) -> None:
+        """The subscription is known to be alive until this monotonic second; 0.0: it is not."""
+        self._words[2] = int(until * 1e9)
+
+    def add(self, name: str, count: int = 1) -> None:
+        """Count something by its name in WORKER_WORDS."""
+        self._words[_WORKER_AT[name]] += count
+
+
+class BackendSlots:
+    """What the lanes of one backend count. Several threads write, so each change is made under their lock."""
+
+    def __init__(self, words: memoryview[int]) -> None:
+        self._words = words
+        self._lock = threading.Lock()
+
+    def add(self, changes: Mapping[str, int], purge: float | None = None, propagation: Iterable[float] = ()) -> None:
+        """Add to words by name (less than 0 too), and observe durations in seconds; readers see all of it or none."""
+        with self._lock:
+            words = self._words
+            words[0] += 1
+            for name, count in changes.items():
+                words[_BACKEND_AT[name]] += count
+            if purge is not None:
+                self._observe("purge", purge)
+            for seconds in propagation:
+                self._observe("propagation", seconds)
+            words[0] += 1
+
+    def _observe(self, histogram: str, seconds: float) -> None:
+        seconds = max(0.0, seconds)  # a publisher's clock that runs ahead would make it negative
+        first = _BACKEND_AT[f"{histogram}:{PURGE_BOUNDS[0]:g}"]
+        self._words[first + bisect_left(PURGE_BOUNDS, seconds)] += 1
+        self._words[first + len(PURGE_BOUNDS) + 1] += int(seconds * 1e9)
+
+
+def alive_for(region: Region, now: float) -> float:
+    """Seconds since the worker's loop last said that it is alive; infinite before it first did."""
+    beat = region.word("beat_ns")
+    return now - beat / 1e9 if beat else float("inf")
+
+
+def is_subscribed(region: Region, now: float) -> bool:
+    """Whether the subscription is known to be alive now: a worker that has stopped says so by saying nothing."""
+    return now < region.word("subscribed_until_ns") / 1e9
+
+
+def clock() -> float:
+    """Monotonic seconds: the one clock of every decision."""
+    return time.monotonic()

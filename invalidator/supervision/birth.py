@@ -1,0 +1,67 @@
+"""The first moments of a worker's process: it sees to it that it cannot outlive its supervisor, and is a worker."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+import traceback
+from typing import TYPE_CHECKING
+
+from invalidator import logs, signals
+from invalidator.errors import EXIT_BUG, InvalidatorError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import pluggy
+
+    from invalidator.slots import Region
+    from invalidator.topology.models import Topology, WorkerSpec
+
+_PR_SET_PDEATHSIG = 1
+# Looked up before any fork: loading a library in a child is slow, and may be too late.
+_LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
+
+
+def be_worker(
+    topology: Topology,
+    spec: WorkerSpec,
+    plugins: pluggy.PluginManager,
+    region: Region,
+    parent: int,
+    lifeline: tuple[int, int],
+    announce: Callable[[], None],
+    not_ours: tuple[int, ...],
+) -> None:
+    """Everything that the forked process does. Signals are blocked when it begins. Raises SystemExit."""
+    signals.forget_inherited()
+    die_with(parent)
+    os.close(lifeline[1])
+    for fd in not_ours:
+        os.close(fd)
+    log = logs.get_logger().bind(worker=spec.name)
+    try:
+        from invalidator.pipeline.assembly import assemble  # noqa: PLC0415  # already loaded: see supervisor.py
+
+        worker = assemble(topology, spec, plugins, region, lifeline[0], announce, log)
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        worker.run(max(0.1, topology.supervisor.stop_timeout * 0.9))
+    except InvalidatorError as error:
+        log.error("worker.failed", error=str(error))
+        sys.exit(error.exit_code)
+    except Exception as error:  # noqa: BLE001  # the last chance to say why; the supervisor sees only a number
+        log.error("worker.crashed", error=repr(error), traceback=traceback.format_exc()[-2000:])
+        sys.exit(EXIT_BUG)
+
+
+def die_with(parent: int) -> None:
+    """Have the kernel kill this process when its parent dies, in whatever state it is: stopped, spinning or blocked.
+
+    The parent may have died before the kernel was told; then we have been given to somebody else by now.
+    """
+    if _LIBC is not None:
+        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:
+        os._exit(EXIT_BUG)

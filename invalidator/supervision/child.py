@@ -1,0 +1,202 @@
+"""One worker seen from outside: its process, its state in words that operators know, and when to do what with it."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+from typing import TYPE_CHECKING, Literal
+
+from invalidator.backoff import RESTART_WINDOW, restart_delay
+from invalidator.slots import READY, alive_for, is_subscribed
+from invalidator.supervision.metrics import RESTART_REASONS, Totals, WorkerView
+from invalidator.topology.gaps import gap_policy
+
+if TYPE_CHECKING:
+    from multiprocess.context import ForkProcess
+
+    from invalidator.logs import Logger
+    from invalidator.slots import Region
+    from invalidator.topology.models import SupervisorSettings, Topology, WorkerSpec
+
+State = Literal["STARTING", "RUNNING", "BACKOFF", "STOPPING", "EXITED"]
+
+
+class Child:
+    """A worker of the topology, through all the processes that are it one after another."""
+
+    def __init__(self, spec: WorkerSpec, topology: Topology, log: Logger, now: float) -> None:
+        self.spec = spec
+        self.topology = topology
+        self.state: State = "BACKOFF"
+        self.process: ForkProcess | None = None
+        self.region: Region | None = None
+        self.totals = Totals()
+        self.restarts = dict.fromkeys(RESTART_REASONS, 0)
+        self.leaving = False
+        self._log = log.bind(worker=spec.name)
+        self._due = now
+        self._crashes: list[float] = []
+        self._failures = 0
+        self._started = now
+        self._was_ready = False
+        self._killed_as: str | None = None
+        self._next_spec: tuple[WorkerSpec, Topology] | None = None
+        self._starts = 0
+
+    @property
+    def pid(self) -> int | None:
+        """The process id, while there is a process."""
+        return self.process.pid if self.process else None
+
+    @property
+    def starts(self) -> int:
+        """How many processes have been this worker."""
+        return self._starts
+
+    def is_up(self) -> bool:
+        """Whether it runs and is ready."""
+        return self.state == "RUNNING"
+
+    def is_subscribed(self, now: float) -> bool:
+        """Whether its subscription is known to be alive."""
+        return self.region is not None and is_subscribed(self.region, now)
+
+    def begin(self, region: Region, process: ForkProcess, now: float) -> None:
+        """It has been forked."""
+        self.region, self.process = region, process
+        self.state = "STARTING"
+        self._started = now
+        self._was_ready = False
+        self._killed_as = None
+        self._starts += 1
+        self._log.info("worker.forked", pid=process.pid)
+
+    def is_due(self, now: float) -> bool:
+        """Whether it is time to fork it."""
+        return self.state == "BACKOFF" and now >= self._due and not self.leaving
+
+    def next_due(self, now: float, settings: SupervisorSettings) -> float:
+        """Seconds until something has to be done with it, if nothing happens before."""
+        if self.state == "EXITED":
+            return float("inf")
+        if self.state in ("BACKOFF", "STOPPING"):
+            return max(0.0, self._due - now)
+        return max(0.0, settings.heartbeat_timeout - self._silent_for(now)) + 0.001
+
+    def look(self, now: float, settings: SupervisorSettings) -> None:
+        """Notice what it says of itself, and kill it if it says nothing or does not stop in time."""
+        if self.process is None or self.region is None:
+            return
+        if self.state == "STARTING" and self.region.word("state") >= READY:
+            self.state = "RUNNING"
+            self._was_ready = True
+            self._failures = 0
+        if self.state == "STOPPING" and now >= self._due:
+            self._log.error("worker.killed", reason="did not stop in time", pid=self.pid)
+            self.kill()
+            self._due = float("inf")
+        elif self.state in ("STARTING", "RUNNING") and self._silent_for(now) > settings.heartbeat_timeout:
+            self._log.error("worker.killed", reason="hung", pid=self.pid, silent=self._silent_for(now))
+            self._killed_as = "hung"
+            self.kill()
+            self._started = now  # one kill is enough: the kernel may take a moment
+
+    def excuse(self, seconds: float) -> None:
+        """The supervisor itself was held up for so long: a silence in that time says nothing about the worker."""
+        self._started = self._started + seconds
+
+    def stop(self, now: float, timeout: float) -> None:
+        """Ask it to end; `look` kills it once `timeout` seconds have passed."""
+        if self.process is None:
+            self.state = "EXITED"
+        elif self.state != "STOPPING":
+            self.state = "STOPPING"
+            self._due = now + timeout
+            self._signal(signal.SIGTERM)
+
+    def replace(self, spec: WorkerSpec, topology: Topology, now: float) -> None:
+        """Run this from now on: the process that there is stops, and its successor starts when it has."""
+        if self.process is None:
+            self.spec, self.topology, self._due, self._failures = spec, topology, now, 0
+            return
+        self._next_spec = (spec, topology)
+        self.stop(now, topology.supervisor.stop_timeout)
+
+    def kill(self) -> None:
+        """End it at once."""
+        self._signal(signal.SIGKILL)
+
+    def reap(self, now: float) -> bool:
+        """Whether its process has ended since the last call; what follows from that is decided here."""
+        if self.process is None or self.process.exitcode is None:
+            return False
+        code = self.process.exitcode
+        pid = self.process.pid
+        # Its last words may be later than our last look.
+        self._was_ready = self._was_ready or (self.region is not None and self.region.word("state") >= READY)
+        self._fold()
+        self.process.join()
+        self.process.close()
+        self.process = None
+        if self.state == "STOPPING" and not self._next_spec:
+            self.state = "EXITED"
+            self._log.info("worker.stopped", pid=pid, exit=code)
+            return True
+        self._restart(code, pid, now)
+        return True
+
+    def view(self, now: float) -> WorkerView:
+        """What the metrics show of it."""
+        live = self.region.snapshot() if self.region else None
+        backends = [lane.backend for lane in self.spec.backends]
+        words = self.totals.plus(live, backends)
+        return WorkerView(self.spec.name, words, self.is_up(), self.is_subscribed(now), self.restarts)
+
+    def _restart(self, code: int, pid: int | None, now: float) -> None:
+        reason = self._reason(code)
+        if self._next_spec:
+            (self.spec, self.topology), self._next_spec = self._next_spec, None
+            self._failures = 0
+            delay = 0.0
+        else:
+            self._crashes = [at for at in self._crashes if now - at < RESTART_WINDOW]
+            if self._was_ready:
+                self._crashes.append(now)
+            else:
+                self._failures += 1
+            pace = self.topology.supervisor.restart
+            delay = restart_delay(
+                self._crashes, self._failures, now, first=pace.first, longest=pace.longest, chance=random.random()
+            )
+        self.restarts[reason] += 1
+        self.state = "BACKOFF"
+        self._due = now + delay
+        say = self._log.info if reason == "reload" else self._log.warning
+        say("worker.restarting", pid=pid, reason=reason, exit=code, delay=delay)
+
+    def _reason(self, code: int) -> str:
+        if self._next_spec:
+            return "reload"
+        if self._killed_as:
+            return self._killed_as
+        if not self._was_ready:
+            return "early"
+        return "signal" if code < 0 else "crash"
+
+    def _silent_for(self, now: float) -> float:
+        # A process that has not said anything yet is as old as its fork.
+        return min(alive_for(self.region, now) if self.region else 0.0, now - self._started)
+
+    def _fold(self) -> None:
+        if self.region:
+            lanes = {
+                lane.backend: gap_policy(self.topology, self.spec, lane) is not None for lane in self.spec.backends
+            }
+            self.totals.fold(self.region.snapshot(), lanes)
+            self.region = None
+
+    def _signal(self, number: signal.Signals) -> None:
+        # The process is ours and not reaped yet, so its id cannot belong to anybody else.
+        if self.process is not None and self.process.pid and self.process.exitcode is None:
+            os.kill(self.process.pid, number)

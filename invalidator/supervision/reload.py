@@ -1,0 +1,45 @@
+"""What a new topology changes: which workers stay as they are, and which do not. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from invalidator.topology.models import Topology, WorkerSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Workers by name, in the order of the new topology."""
+
+    keep: tuple[str, ...]
+    replace: tuple[str, ...]
+    start: tuple[str, ...]
+    stop: tuple[str, ...]
+
+
+def plan(old: Topology, new: Topology) -> Plan:
+    """What to do so that `new` runs instead of `old`. A worker is kept if nothing that it reads has changed."""
+    before = {spec.name: spec for spec in old.workers}
+    after = {spec.name: spec for spec in new.workers}
+    common = [name for name in after if name in before]
+    kept = [name for name in common if _sees(old, before[name]) == _sees(new, after[name])]
+    return Plan(
+        keep=tuple(kept),
+        replace=tuple(name for name in common if name not in kept),
+        start=tuple(name for name in after if name not in before),
+        stop=tuple(name for name in before if name not in after),
+    )
+
+
+def _sees(topology: Topology, spec: WorkerSpec) -> tuple[object, ...]:
+    backends = [topology.backends[lane.backend] for lane in spec.backends]
+    return (
+        spec,
+        topology.redis_of(spec),
+        backends,
+        topology.plugins,
+        topology.supervisor.state_dir,
+        topology.supervisor.stop_timeout,
+    )

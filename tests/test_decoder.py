@@ -1,0 +1,173 @@
+"""decoder.py: a payload's bytes become an Invalidation, or a reason."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from invalidator.errors import DecodeError
+from invalidator.messages import KINDS, REJECT_REASONS, Kind, Target
+from invalidator.pipeline.decoder import decode
+
+DEFAULT: frozenset[Kind] = frozenset({"key", "tag", "prefix", "url"})
+EVERY: frozenset[Kind] = frozenset(KINDS)
+
+
+@pytest.mark.parametrize(
+    ("payload", "target"),
+    [
+        (b"users:42", Target("key", "users:42")),
+        (b"a key with blanks", Target("key", "a key with blanks")),
+        ("grüße:42".encode(), Target("key", "grüße:42")),
+        (b"../../etc/passwd", Target("key", "../../etc/passwd")),
+        (b"users:*", Target("prefix", "users:")),
+        (b"users:*:name", Target("pattern", "users:*:name")),
+        (b"users:?", Target("pattern", "users:?")),
+        (b"users:[ab]", Target("pattern", "users:[ab]")),
+        (b"users:**", Target("pattern", "users:**")),
+        (b"*", Target("all")),
+        (b" {not json", Target("key", " {not json")),
+    ],
+)
+def test_a_bare_payload_is_a_key_a_prefix_a_pattern_or_all(payload: bytes, target: Target) -> None:
+    assert decode(payload, EVERY, 8192).targets == (target,)
+
+
+def test_every_field_of_the_envelope_is_read() -> None:
+    envelope = {
+        "v": 1,
+        "id": "m1",
+        "ts": 1732312345.125,
+        "source": "checkout-7",
+        "keys": ["k*", "l"],
+        "tags": ["t"],
+        "prefixes": ["p:"],
+        "patterns": ["a*b"],
+        "urls": ["https://shop.example/x"],
+        "all": True,
+        "soft": True,
+        "reply": "invalidator:reply:1",
+        "journal": "1-0",
+        "traceparent": "00-1-2-01",
+        "unknown": {"is": "ignored"},
+    }
+
+    invalidation = decode(json.dumps(envelope).encode(), EVERY, 8192)
+
+    assert invalidation.targets == (
+        Target("key", "k*"),
+        Target("key", "l"),
+        Target("tag", "t"),
+        Target("prefix", "p:"),
+        Target("pattern", "a*b"),
+        Target("url", "https://shop.example/x"),
+        Target("all"),
+    )
+    assert (invalidation.id, invalidation.ts, invalidation.source) == ("m1", 1732312345.125, "checkout-7")
+    assert (invalidation.soft, invalidation.reply, invalidation.journal) == (True, "invalidator:reply:1", "1-0")
+    assert invalidation.traceparent == "00-1-2-01"
+
+
+def test_a_cloud_event_carries_the_envelope_as_its_data() -> None:
+    event = {"specversion": "1.0", "id": "e", "source": "/s", "type": "t", "data": {"keys": ["users:42"], "ts": 1.5}}
+
+    invalidation = decode(json.dumps(event).encode(), DEFAULT, 8192)
+
+    assert invalidation.targets == (Target("key", "users:42"),)
+    assert invalidation.ts == 1.5
+
+
+def test_an_absent_text_may_be_written_as_null() -> None:
+    assert decode(b'{"keys":["a"],"id":null,"ts":null,"source":null}', DEFAULT, 8192).targets == (Target("key", "a"),)
+
+
+@pytest.mark.parametrize(
+    ("payload", "reason"),
+    [
+        (b"", "empty"),
+        (b"x" * 8193, "oversize"),
+        (b"\xff\xfe", "utf8"),
+        (b"users:\xc3", "utf8"),
+        (b"users:42\r\nflush_all", "control"),
+        (b"users:\x00", "control"),
+        (b"users:\x7f", "control"),
+        ("users:\x85".encode(), "control"),
+        (b"*", "not_allowed"),
+        (b"a*b", "not_allowed"),
+        (b"{", "json"),
+        (b'{"keys":["a"]} trailing', "json"),
+        (b'{"keys":["a"],"x":"\xff"}', "utf8"),
+        (b'{"keys":["\\ud800"]}', "json"),
+        (b'{"keys":"a"}', "shape"),
+        (b'{"keys":[1]}', "shape"),
+        (b'{"keys":null}', "shape"),
+        (b'{"ts":"now","keys":["a"]}', "shape"),
+        (b'{"v":true,"keys":["a"]}', "shape"),
+        (b'{"v":2,"keys":["a"]}', "version"),
+        (b"{}", "no_target"),
+        (b'{"keys":[]}', "no_target"),
+        (b'{"all":false}', "no_target"),
+        (b'{"all":true}', "not_allowed"),
+        (b'{"patterns":["a*"]}', "not_allowed"),
+        (b'{"keys":[""]}', "empty"),
+        (b'{"keys":["a\\u0000"]}', "control"),
+        (b'{"keys":["a"],"keys":["b"]}', "ambiguous"),
+        (b'{"keys":["a"],"k\\u0065ys":["b"]}', "ambiguous"),
+        (b'{"x":' + b"[" * 3000 + b"]" * 3000 + b',"keys":["a"]}', "depth"),
+        (b'{"specversion":"1.0","id":"1"}', "shape"),
+        (b'{"specversion":"2.0","data":{"keys":["a"]}}', "version"),
+        (b'{"specversion":"1.0","data":{"keys":["a"]},"data":{"keys":["b"]}}', "ambiguous"),
+    ],
+)
+def test_what_says_nothing_we_may_act_on_is_rejected_with_its_reason(payload: bytes, reason: str) -> None:
+    with pytest.raises(DecodeError) as raised:
+        decode(payload, DEFAULT, 8192)
+
+    assert raised.value.reason == reason
+
+
+def test_one_bad_target_rejects_only_itself() -> None:
+    invalidation = decode(b'{"keys":["good","b\\nad",""],"all":true}', DEFAULT, 8192)
+
+    assert invalidation.targets == (Target("key", "good"),)
+    assert invalidation.rejected == ("control", "empty", "not_allowed")
+
+
+def test_a_key_that_is_called_like_a_field_is_not_taken_for_one() -> None:
+    assert decode(b'{"keys":["keys","tags"],"tags":["keys"]}', DEFAULT, 8192).targets == (
+        Target("key", "keys"),
+        Target("key", "tags"),
+        Target("tag", "keys"),
+    )
+
+
+@given(payload=st.binary(max_size=200) | st.binary(max_size=200).map(lambda data: b"{" + data))
+def test_no_bytes_do_more_than_be_rejected(payload: bytes) -> None:
+    try:
+        invalidation = decode(payload, EVERY, 128)
+    except DecodeError as error:
+        assert error.reason in REJECT_REASONS  # noqa: PT017  # either outcome is right
+    else:
+        assert invalidation.targets
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+FIELDS = ("v", "id", "ts", "keys", "tags", "prefixes", "urls", "patterns", "all", "soft", "data", "specversion")
+
+
+@given(envelope=st.dictionaries(st.sampled_from(FIELDS), JSON))
+def test_no_object_does_more_than_be_rejected(envelope: dict[str, object]) -> None:
+    try:
+        invalidation = decode(json.dumps(envelope).encode(), DEFAULT, 8192)
+    except DecodeError as error:
+        assert error.reason in REJECT_REASONS  # noqa: PT017  # either outcome is right
+    else:
+        assert all(target.kind in DEFAULT for target in invalidation.targets)
+        assert all(target.value.isprintable() or "\n" not in target.value for target in invalidation.targets)

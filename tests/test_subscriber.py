@@ -1,0 +1,271 @@
+"""subscriber.py against a real Redis: what arrives, and every way in which it may not have."""
+
+from __future__ import annotations
+
+import select
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+import redis
+
+from invalidator import logs
+from invalidator.messages import Gap, Message
+from invalidator.pipeline.connection import Refused, connect, explain
+from invalidator.pipeline.subscriber import Subscriber, is_silent, subscribe_command
+from invalidator.signals import Waker
+from invalidator.testing import RecordingServer
+from invalidator.topology.models import RedisSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from contextlib import ExitStack
+    from pathlib import Path
+
+    from invalidator.testing.recording import Conversation
+    from tests.conftest import MakeRedis
+    from tests.support.stores import RedisServer
+
+INTERVAL, DEADLINE = 0.1, 0.4
+
+
+def settings(url: str, **more: object) -> RedisSettings:
+    heartbeat = {"interval": "100ms", "deadline": "400ms"}
+    backoff = {"first": "10ms", "longest": "100ms"}
+    return RedisSettings.model_validate({"url": url, "heartbeat": heartbeat, "backoff": backoff, **more})
+
+
+class Ear:
+    """A Subscriber with the loop that a worker would turn it with."""
+
+    def __init__(self, wanted: RedisSettings, pattern: str = "cache:*") -> None:
+        self.waker = Waker()
+        self.subscriber = Subscriber(
+            wanted, pattern, lambda: connect(wanted, "ear"), self.waker.wake, logs.get_logger(), time.monotonic()
+        )
+        self.messages: list[Message] = []
+        self.gaps: list[Gap] = []
+
+    def turn(self) -> None:
+        poll = select.poll()
+        poll.register(self.waker, select.POLLIN)
+        fd = self.subscriber.fileno()
+        if fd is not None:
+            poll.register(fd, select.POLLIN)
+        poll.poll(int(min(0.05, self.subscriber.next_due(time.monotonic())) * 1000) + 1)
+        self.waker.drain()
+        for event in self.subscriber.turn(time.monotonic()):
+            if isinstance(event, Gap):
+                self.gaps.append(event)
+            else:
+                self.messages += event
+
+    def until(self, condition: Callable[[], object], deadline: float = 10.0) -> None:
+        end = time.monotonic() + deadline
+        while not condition():
+            assert time.monotonic() < end, f"state {self.subscriber.state}, gaps {self.gaps}"
+            self.turn()
+
+    def close(self) -> None:
+        self.subscriber.close()
+        self.waker.close()
+
+
+@pytest.fixture
+def server(redis_server: MakeRedis) -> RedisServer:
+    return redis_server()
+
+
+@pytest.fixture
+def ear(server: RedisServer) -> Iterator[Ear]:
+    ear = Ear(settings(server.url))
+    ear.until(lambda: ear.gaps)
+    yield ear
+    ear.close()
+
+
+@pytest.fixture
+def client(server: RedisServer) -> Iterator[redis.Redis]:
+    with redis.Redis.from_url(server.url) as client:
+        yield client
+
+
+def test_the_first_confirmation_is_a_gap_because_nobody_was_listening_before(ear: Ear) -> None:
+    assert [gap.cause for gap in ear.gaps] == ["start"]
+
+
+def test_every_message_arrives_in_order_and_as_raw_bytes(ear: Ear, client: redis.Redis) -> None:
+    for number in range(500):
+        client.publish("cache:x", b"\xff%d" % number)
+    ear.until(lambda: len(ear.messages) == 500)
+
+    assert ear.messages == [Message(b"cache:x", b"\xff%d" % number) for number in range(500)]
+
+
+def test_a_burst_is_received_whole(ear: Ear, client: redis.Redis) -> None:
+    pipe = client.pipeline(transaction=False)
+    for number in range(50_000):
+        pipe.publish("cache:x", f"users:{number}")
+    pipe.execute()
+    ear.until(lambda: len(ear.messages) == 50_000, deadline=20)
+
+    assert len(ear.gaps) == 1
+
+
+def test_a_pattern_without_glob_characters_is_a_plain_subscription(server: RedisServer, client: redis.Redis) -> None:
+    ear = Ear(settings(server.url), "cache:one")
+    ear.until(lambda: ear.gaps)
+    client.publish("cache:one", "users:1")
+    ear.until(lambda: ear.messages)
+
+    assert client.pubsub_numpat() == 0
+    ear.close()
+
+
+def test_a_killed_connection_is_one_gap_and_messages_flow_again(ear: Ear, client: redis.Redis) -> None:
+    assert client.client_kill_filter(_type="pubsub") == 1
+    ear.until(lambda: len(ear.gaps) == 2)
+    client.publish("cache:x", "after")
+    ear.until(lambda: ear.messages)
+
+    assert ear.gaps[1].cause == "disconnect"
+    assert ear.gaps[1].began <= ear.gaps[1].ended
+
+
+def test_a_redis_that_is_away_for_many_attempts_is_one_gap(ear: Ear, server: RedisServer) -> None:
+    server.kill()
+    ear.until(lambda: ear.subscriber._attempts >= 4)
+    server.start()
+    ear.until(lambda: len(ear.gaps) == 2)
+
+    assert [gap.cause for gap in ear.gaps] == ["start", "disconnect"]
+
+
+def test_a_silent_redis_is_found_within_the_deadline_after_its_last_byte(ear: Ear, server: RedisServer) -> None:
+    server.stop()
+    heard = ear.subscriber._last_byte
+    ear.until(lambda: ear.subscriber.state != "live", deadline=5)
+    found = time.monotonic()
+    server.cont()
+    ear.until(lambda: len(ear.gaps) == 2)
+
+    assert DEADLINE <= found - heard <= DEADLINE + 0.5
+    assert ear.gaps[1].cause == "deadline"
+    assert ear.gaps[1].began == heard
+
+
+def test_an_idle_connection_is_kept_alive_by_pings_and_is_no_gap(ear: Ear) -> None:
+    end = time.monotonic() + 2.5 * DEADLINE
+    ear.until(lambda: time.monotonic() > end)
+
+    assert ear.subscriber.state == "live"
+    assert len(ear.gaps) == 1
+
+
+def test_without_pings_an_idle_connection_would_not_be_known_to_be_alive(
+    ear: Ear, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The control for the test above: what keeps the connection proven is the answer to our own PING.
+    monkeypatch.setattr("invalidator.pipeline.subscriber.PING", b"")
+    ear.until(lambda: ear.subscriber.state != "live", deadline=5)
+
+
+def test_a_process_that_stood_still_asks_before_it_judges() -> None:
+    assert is_silent(now=10.0, last_byte=0.0, asked=None, interval=1.0, deadline=3.0) is False
+    assert is_silent(now=10.0, last_byte=0.0, asked=9.0, interval=1.0, deadline=3.0) is False
+    assert is_silent(now=11.0, last_byte=0.0, asked=9.0, interval=1.0, deadline=3.0) is True
+    assert is_silent(now=2.9, last_byte=0.0, asked=1.0, interval=1.0, deadline=3.0) is False
+    assert is_silent(now=3.0, last_byte=0.0, asked=1.02, interval=1.0, deadline=3.0) is True
+
+
+def test_a_wrong_password_is_tried_for_ever_and_the_file_is_read_each_time(
+    redis_server: MakeRedis, tmp_path: Path
+) -> None:
+    server = redis_server(password="right")
+    password = tmp_path / "password"
+    password.write_text("wrong\n")
+    ear = Ear(settings(server.url.replace(":right@", ""), password_file=password))
+    ear.until(lambda: ear.subscriber._attempts >= 2)
+    password.write_text("right\n")
+    ear.until(lambda: ear.gaps, deadline=40)
+    ear.close()
+
+
+def test_a_refusal_for_want_of_a_password_is_told_from_others() -> None:
+    assert explain(redis.AuthenticationError("WRONGPASS invalid username-password pair")).auth
+    assert explain(redis.ResponseError("NOAUTH Authentication required.")).auth
+    assert explain(OSError("Connection refused")) == Refused("Connection refused", auth=False)
+
+
+CONFIRMATION = b"*3\r\n$10\r\npsubscribe\r\n$7\r\ncache:*\r\n:1\r\n"
+ASKED = b"PSUBSCRIBE\r\n$7\r\ncache:*\r\n"
+
+
+def shake_hands(talk: Conversation) -> None:
+    """What redis-py says first: the connection's name, and two facts about itself."""
+    for word in (b"SETNAME", b"SETINFO", b"SETINFO"):
+        talk.read_until(word)
+        talk.send(b"+OK\r\n")
+
+
+def scripted(cleanup: ExitStack, *answers: bytes) -> RecordingServer:
+    """A Redis that answers the handshake, confirms each subscription, and then sends `answers[n]` on connection n."""
+
+    def script(talk: Conversation) -> None:
+        shake_hands(talk)
+        talk.read_until(ASKED)
+        talk.send(CONFIRMATION + (answers[talk.number] if talk.number < len(answers) else b""))
+        talk.read_all()
+
+    return cleanup.enter_context(RecordingServer(script))
+
+
+@pytest.mark.parametrize(
+    ("answer", "cause"),
+    [
+        (CONFIRMATION, "resubscribed"),
+        (b"!garbage\r\n\x00\xff*9999999999\r\n", "disconnect"),
+        (b"-ERR something\r\n", "disconnect"),
+        (b"*3\r\n$12\r\npunsubscribe\r\n$7\r\ncache:*\r\n:0\r\n", "disconnect"),
+        (b"*-1\r\n", "disconnect"),
+        (b":1\r\n", "disconnect"),
+    ],
+)
+def test_whatever_should_not_come_is_a_gap(cleanup: ExitStack, answer: bytes, cause: str) -> None:
+    server = scripted(cleanup, answer)
+    ear = Ear(settings(f"redis://{server.address}"))
+    ear.until(lambda: len(ear.gaps) == 2)
+
+    assert [gap.cause for gap in ear.gaps] == ["start", cause]
+    ear.close()
+
+
+def test_what_arrived_before_the_end_of_a_connection_is_handed_on(cleanup: ExitStack) -> None:
+    message = b"*4\r\n$8\r\npmessage\r\n$7\r\ncache:*\r\n$7\r\ncache:x\r\n$1\r\na\r\n"
+    server = scripted(cleanup, message * 10_000 + b"-ERR the end\r\n")
+    ear = Ear(settings(f"redis://{server.address}"))
+    ear.until(lambda: len(ear.gaps) == 2)
+
+    assert len(ear.messages) == 10_000
+    ear.close()
+
+
+def test_a_confirmation_that_never_comes_is_given_up_and_tried_again(cleanup: ExitStack) -> None:
+    def mute(talk: Conversation) -> None:
+        shake_hands(talk)
+        talk.read_all()
+
+    server = cleanup.enter_context(RecordingServer(mute))
+    ear = Ear(settings(f"redis://{server.address}"))
+    ear.until(lambda: ear.subscriber._attempts >= 2)
+
+    assert ear.gaps == []
+    ear.close()
+
+
+@pytest.mark.parametrize(
+    ("pattern", "command"),
+    [("cache:*", b"PSUBSCRIBE"), ("cache:x", b"SUBSCRIBE"), ("cache:[ab]", b"PSUBSCRIBE"), ("c\\*", b"PSUBSCRIBE")],
+)
+def test_only_globs_are_patterns(pattern: str, command: bytes) -> None:
+    assert subscribe_command(pattern).split(b"\r\n")[2] == command
