@@ -1,0 +1,130 @@
+"""endpoint.py: a small HTTP server whose clients may be slow, silent or hostile."""
+
+from __future__ import annotations
+
+import select
+import socket
+import threading
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+from invalidator.supervision import endpoint
+from invalidator.supervision.endpoint import CLIENT_LIMIT, Endpoint, Page
+from tests.support.waiting import free_port, wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@contextmanager
+def serving(address: str) -> Iterator[Endpoint]:
+    """An endpoint with a loop of its own, as the supervisor turns it."""
+    pages = {"/hello": lambda: Page(200, "hello\n"), "/large": lambda: Page(200, "x" * 4_000_000)}
+    server = Endpoint(address, pages)
+    done = threading.Event()
+
+    def loop() -> None:
+        while not done.is_set():
+            poll = select.poll()
+            for fd, events in server.fds():
+                poll.register(fd, events)
+            ready = {fd for fd, _ in poll.poll(20)}
+            server.turn(ready, time.monotonic())
+
+    thread = threading.Thread(target=loop)
+    thread.start()
+    try:
+        yield server
+    finally:
+        done.set()
+        thread.join()
+        server.close()
+
+
+@pytest.fixture
+def server() -> Iterator[Endpoint]:
+    with serving(f"127.0.0.1:{free_port()}") as server:
+        yield server
+
+
+def dial(server: Endpoint) -> socket.socket:
+    host, _, port = server.address.rpartition(":")
+    client = socket.create_connection((host, int(port)), timeout=10)
+    client.settimeout(10)
+    return client
+
+
+def ask(server: Endpoint, request: bytes) -> bytes:
+    with dial(server) as client:
+        client.sendall(request)
+        answer = b""
+        try:
+            while data := client.recv(65536):
+                answer += data
+        except ConnectionResetError:
+            pass
+        return answer
+
+
+@pytest.mark.parametrize(
+    ("request_line", "status"),
+    [
+        (b"GET /hello HTTP/1.1", b"200"),
+        (b"GET /hello?x=1 HTTP/1.0", b"200"),
+        (b"HEAD /hello HTTP/1.1", b"200"),
+        (b"GET /other HTTP/1.1", b"404"),
+        (b"GET http://elsewhere/hello HTTP/1.1", b"404"),
+        (b"POST /hello HTTP/1.1", b"405"),
+        (b"\xff\xfe\x00", b"400"),
+        (b"GET /hello", b"400"),
+    ],
+)
+def test_a_request_gets_the_answer_that_it_deserves(server: Endpoint, request_line: bytes, status: bytes) -> None:
+    assert ask(server, request_line + b"\r\nHost: x\r\n\r\n").split()[1] == status
+
+
+def test_the_body_is_whole_however_large(server: Endpoint) -> None:
+    head, _, body = ask(server, b"GET /large HTTP/1.1\r\n\r\n").partition(b"\r\n\r\n")
+
+    assert b"Content-Length: 4000000" in head
+    assert len(body) == 4_000_000
+
+
+def test_a_request_that_never_ends_is_cut_off_at_its_bound(server: Endpoint) -> None:
+    assert ask(server, b"GET /hello HTTP/1.1\r\nX: " + b"a" * 20_000) == b""
+
+
+def test_a_silent_client_is_parted_with_and_holds_up_nobody(server: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(endpoint, "CLIENT_SECONDS", 0.3)
+    with dial(server) as silent:
+        assert b"hello" in ask(server, b"GET /hello HTTP/1.1\r\n\r\n")
+        assert silent.recv(1) == b""
+
+
+def test_more_clients_than_there_is_room_for_wait_and_are_served_later(
+    server: Endpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(endpoint, "CLIENT_SECONDS", 0.5)
+    silent = [dial(server) for _ in range(CLIENT_LIMIT)]
+    wait_until(lambda: len(server._clients) == CLIENT_LIMIT)
+
+    assert b"hello" in ask(server, b"GET /hello HTTP/1.1\r\n\r\n")
+    for client in silent:
+        client.close()
+
+
+def test_it_listens_on_a_unix_socket_too(tmp_path: Path) -> None:
+    path = tmp_path / "m.sock"
+    with serving(f"unix:{path}"), socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(path))
+        client.sendall(b"GET /hello HTTP/1.1\r\n\r\n")
+        assert client.recv(100).startswith(b"HTTP/1.1 200")
+
+
+def test_an_address_that_is_taken_is_an_error(server: Endpoint) -> None:
+    with pytest.raises(OSError, match="in use"):
+        Endpoint(server.address, {})

@@ -1,0 +1,329 @@
+"""supervision/ from outside: real daemons whose workers are killed, stopped and replaced."""
+
+from __future__ import annotations
+
+import os
+import signal
+import textwrap
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import redis
+
+from tests.support.waiting import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.conftest import MakeDaemon, MakeRedis
+    from tests.support.daemon import Daemon
+    from tests.support.stores import RedisServer
+
+RESTARTS = "invalidator_worker_restarts_total"
+
+
+def topology(server: RedisServer, *names: str, **supervisor: object) -> dict[str, Any]:
+    return {
+        "redis": {"url": server.url, "backoff": {"first": "10ms", "longest": "200ms"}},
+        "supervisor": dict(supervisor),
+        "backends": {"said": {"type": "log"}},
+        "workers": [
+            {"name": name, "pattern": f"cache:{name}:*", "backends": ["said"], "on_gap": "ignore"} for name in names
+        ],
+    }
+
+
+def publish(server: RedisServer, channel: str, payload: str) -> int:
+    with redis.Redis.from_url(server.url) as client:
+        return int(client.publish(channel, payload))
+
+
+def test_each_worker_is_a_direct_child_and_a_clean_stop_leaves_none(
+    redis_server: MakeRedis, daemon: MakeDaemon
+) -> None:
+    run = daemon(topology(redis_server(), "a", "b", "c"))
+
+    assert len(run.pids()) == 3
+    assert run.stop() == 0
+
+
+def test_a_killed_worker_is_replaced_at_once_and_the_others_stay_as_they_are(
+    redis_server: MakeRedis, daemon: MakeDaemon
+) -> None:
+    server = redis_server()
+    run = daemon(topology(server, "a", "b"))
+    first, second = run.pids()
+    os.kill(first, signal.SIGKILL)
+    run.wait_metric(RESTARTS, 1, worker="a", reason="signal")
+    run.wait_ready()
+    publish(server, "cache:a:x", "users:1")
+
+    run.wait_metric("invalidator_messages_received_total", 1, worker="a")
+    assert second in run.pids()
+    assert run.metrics().value("invalidator_gaps_total", worker="a", cause="start") == 2
+
+
+def test_counters_go_on_across_restarts(redis_server: MakeRedis, daemon: MakeDaemon) -> None:
+    server = redis_server()
+    run = daemon(topology(server, "a"))
+    for expected in (1, 2, 3):
+        publish(server, "cache:a:x", f"users:{expected}")
+        run.wait_metric("invalidator_messages_received_total", expected, worker="a")
+        os.kill(run.pids()[0], signal.SIGKILL)
+        run.wait_metric(RESTARTS, expected, worker="a")
+        run.wait_ready()
+
+
+def test_a_worker_whose_loop_stands_still_is_killed_and_replaced(redis_server: MakeRedis, daemon: MakeDaemon) -> None:
+    run = daemon(topology(redis_server(), "a", "b", heartbeat_timeout="1s"))
+    stopped, other = run.pids()
+    os.kill(stopped, signal.SIGSTOP)
+    run.wait_metric(RESTARTS, 1, worker="a", reason="hung")
+    run.wait_ready()
+
+    assert stopped not in run.pids()
+    assert other in run.pids()
+
+
+def test_a_stopped_worker_is_left_alone_until_its_heartbeat_is_overdue(
+    redis_server: MakeRedis, daemon: MakeDaemon
+) -> None:
+    # The control for the test above: it is the heartbeat's timeout that kills, and nothing else.
+    run = daemon(topology(redis_server(), "a", heartbeat_timeout="1h"))
+    (stopped,) = run.pids()
+    os.kill(stopped, signal.SIGSTOP)
+    with pytest.raises(AssertionError):
+        run.wait_metric(RESTARTS, 1, deadline=2, worker="a", reason="hung")
+    os.kill(stopped, signal.SIGCONT)
+    run.wait_ready()
+
+    assert run.pids() == [stopped]
+
+
+CRASHING = """
+    from invalidator import Backend, BackendOptions, PurgeResult, hookimpl
+
+    class Options(BackendOptions):
+        pass
+
+    class Crashing(Backend):
+        def purge(self, batch):
+            return PurgeResult()
+
+    @hookimpl
+    def backend_types():
+        return {"crashing": Options}
+
+    @hookimpl
+    def make_backend(type, options, context):
+        if type == "crashing":
+            raise RuntimeError("no")
+"""
+
+
+def test_a_worker_that_dies_at_its_start_backs_off_and_leaves_the_others_alone(
+    redis_server: MakeRedis, daemon: MakeDaemon, tmp_path: Path
+) -> None:
+    plugin = tmp_path / "crashing.py"
+    plugin.write_text(textwrap.dedent(CRASHING))
+    wanted = topology(redis_server(), "good", "bad")
+    wanted["plugins"] = [str(plugin)]
+    wanted["backends"]["broken"] = {"type": "crashing"}
+    wanted["workers"][1]["backends"] = ["broken"]
+    run = daemon(wanted, ready=False)
+    wait_until(lambda: run.status("/healthz") == 200)
+    run.wait_metric(RESTARTS, 3, worker="bad", reason="early")
+    metrics = run.metrics()
+
+    assert metrics.value("invalidator_worker_up", worker="good") == 1
+    assert metrics.value("invalidator_worker_up", worker="bad") == 0
+    assert metrics.value(RESTARTS, worker="good") == 0
+    assert run.status("/readyz") == 503
+    assert "RuntimeError" in run.logs()
+    delays = [line for line in run.logs().splitlines() if "worker.restarting" in line]
+    assert all('"delay": 0.0' not in line for line in delays)
+
+
+@pytest.mark.parametrize("state", ["normal", "stopped", "two of them stopped"])
+def test_no_worker_survives_the_supervisors_sigkill(redis_server: MakeRedis, daemon: MakeDaemon, state: str) -> None:
+    run = daemon(topology(redis_server(), "a", "b", "c"))
+    for pid in {"normal": [], "stopped": run.pids()[-1:], "two of them stopped": run.pids()[:2]}[state]:
+        os.kill(pid, signal.SIGSTOP)
+    run.signal(signal.SIGKILL)
+
+    wait_until(lambda: not run.survivors(), 1.0, "a worker has outlived its supervisor")
+
+
+SPINNING = """
+    import signal
+    from invalidator import hookimpl
+
+    @hookimpl
+    def worker_started(worker):
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        while worker == "a":
+            pass
+"""
+
+
+def test_a_worker_that_spins_with_every_signal_blocked_does_not_survive_either(
+    redis_server: MakeRedis, daemon: MakeDaemon, tmp_path: Path
+) -> None:
+    plugin = tmp_path / "spinning.py"
+    plugin.write_text(textwrap.dedent(SPINNING))
+    run = daemon({**topology(redis_server(), "a", "b"), "plugins": [str(plugin), "log"]}, ready=False)
+    wait_until(lambda: run.status("/healthz") == 200)
+    run.wait_metric("invalidator_subscribed", 1, worker="b")
+    run.signal(signal.SIGKILL)
+
+    wait_until(lambda: not run.survivors(), 1.0, "a worker has outlived its supervisor")
+
+
+def test_a_redis_that_is_down_at_the_start_is_waited_for(redis_server: MakeRedis, daemon: MakeDaemon) -> None:
+    server = redis_server()
+    server.kill()
+    run = daemon(topology(server, "a"), ready=False)
+    wait_until(lambda: run.status("/healthz") == 200)
+    wait_until(lambda: "redis.refused" in run.logs(), why=run.logs)
+
+    assert run.status("/readyz") == 503
+    server.start()
+    run.wait_ready()
+    assert run.metrics().value(RESTARTS, worker="a") == 0
+
+
+def test_readiness_goes_away_with_the_subscription_and_comes_back(redis_server: MakeRedis, daemon: MakeDaemon) -> None:
+    server = redis_server()
+    wanted = topology(server, "a")
+    wanted["redis"]["heartbeat"] = {"interval": "100ms", "deadline": "400ms"}
+    run = daemon(wanted)
+    server.stop()
+    wait_until(lambda: run.status("/readyz") == 503, 3)
+    assert run.metrics().value("invalidator_subscribed", worker="a") == 0
+    server.cont()
+    run.wait_ready()
+
+    assert run.metrics().value("invalidator_gaps_total", worker="a", cause="deadline") == 1
+
+
+def test_a_reload_replaces_what_has_changed_and_keeps_what_has_not(redis_server: MakeRedis, daemon: MakeDaemon) -> None:
+    server = redis_server()
+    run = daemon(topology(server, "kept", "changed", "removed"))
+    kept, changed, removed = run.pids()
+    wanted = topology(server, "kept", "changed", "added")
+    wanted["workers"][1]["window"] = "5ms"
+    run.write(wanted)
+    run.signal(signal.SIGHUP)
+    run.wait_metric("invalidator_subscribed", 1, worker="added")
+    run.wait_metric(RESTARTS, 1, worker="changed", reason="reload")
+    run.wait_ready()
+    wait_until(lambda: len(run.pids()) == 3)
+
+    assert kept in run.pids()
+    assert not {changed, removed} & set(run.pids())
+    assert run.metrics().value("invalidator_config_last_reload_successful") == 1
+    assert not run.metrics().has("invalidator_worker_up", worker="removed")
+
+
+def test_an_invalid_file_changes_nothing_and_is_reported(redis_server: MakeRedis, daemon: MakeDaemon) -> None:
+    server = redis_server()
+    run = daemon(topology(server, "a", "b"))
+    before = run.pids()
+    good = run.file.read_text()
+    run.file.write_text("workers: [")
+    run.signal(signal.SIGHUP)
+    wait_until(lambda: run.metrics().value("invalidator_config_last_reload_successful") == 0)
+
+    assert run.pids() == before
+    assert "reload.failed" in run.logs()
+    assert run.status("/readyz") == 200
+    run.file.write_text(good)
+    run.signal(signal.SIGHUP)
+    wait_until(lambda: run.metrics().value("invalidator_config_last_reload_successful") == 1)
+    assert run.pids() == before
+
+
+HANGING = """
+    import threading
+    from invalidator import Backend, BackendOptions, hookimpl
+
+    class Options(BackendOptions):
+        pass
+
+    class Hanging(Backend):
+        def purge(self, batch):
+            threading.Event().wait()
+
+    @hookimpl
+    def backend_types():
+        return {"hanging": Options}
+
+    @hookimpl
+    def make_backend(type):
+        return Hanging() if type == "hanging" else None
+"""
+
+
+def hanging(server: RedisServer, tmp_path: Path, **supervisor: object) -> dict[str, Any]:
+    plugin = tmp_path / "hanging.py"
+    plugin.write_text(textwrap.dedent(HANGING))
+    wanted = topology(server, "a", **supervisor)
+    wanted["plugins"] = [str(plugin)]
+    wanted["backends"]["stuck"] = {"type": "hanging"}
+    wanted["workers"][0]["backends"] = ["stuck", "said"]
+    return wanted
+
+
+def test_a_hanging_backend_costs_the_others_nothing_and_is_counted(
+    redis_server: MakeRedis, daemon: MakeDaemon, tmp_path: Path
+) -> None:
+    server = redis_server()
+    run = daemon(hanging(server, tmp_path, stop_timeout="1s"))
+    for number in range(20):
+        publish(server, "cache:a:x", f"users:{number}")
+    run.wait_metric("invalidator_targets_total", 20, backend="said", end="purged")
+
+    assert run.metrics().value("invalidator_pending", backend="stuck") == 20
+    assert run.stop(deadline=3) == 0
+    assert "lane.abandoned" in run.logs()
+
+
+def test_a_second_signal_stops_at_once(redis_server: MakeRedis, daemon: MakeDaemon, tmp_path: Path) -> None:
+    server = redis_server()
+    run = daemon(hanging(server, tmp_path, stop_timeout="1h"))
+    publish(server, "cache:a:x", "users:1")
+    run.wait_metric("invalidator_pending", 1, backend="stuck")
+    run.signal(signal.SIGTERM)
+    wait_until(lambda: "supervisor.stopping" in run.logs())
+    run.signal(signal.SIGINT)
+
+    assert run.wait(deadline=5) == 0
+
+
+def test_what_is_pending_is_purged_before_the_worker_ends(redis_server: MakeRedis, daemon: MakeDaemon) -> None:
+    server = redis_server()
+    wanted = topology(server, "a")
+    wanted["workers"][0]["window"] = "1h"
+    run = daemon(wanted)
+    publish(server, "cache:a:x", "users:last")
+    run.wait_metric("invalidator_pending", 1, worker="a")
+
+    assert run.stop() == 0
+    assert "users:last" in run.logs()
+
+
+def test_a_metrics_address_that_is_taken_is_said_with_what_to_do(
+    redis_server: MakeRedis, daemon: MakeDaemon, daemon_exit: Callable[[Daemon], int]
+) -> None:
+    server = redis_server()
+    first = daemon(topology(server, "a"))
+    second = daemon(topology(server, "a", metrics=first.address), ready=False)
+
+    assert daemon_exit(second) == 78
+    assert "supervisor.metrics: cannot listen on" in second.logs()
+
+
+@pytest.fixture
+def daemon_exit() -> Callable[[Daemon], int]:
+    return lambda run: run.wait(10)
