@@ -9,7 +9,14 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from invalidator.messages import Batch, Failure, PurgeResult, Target
 from invalidator.pipeline.coalescer import Pending, Policy, covers
 from invalidator.pipeline.lane import targets_of
-from invalidator.pipeline.pace import ATTEMPT_SECONDS, LARGEST_BATCH, RETRY_LONGEST, Retry, next_batch_size
+from invalidator.pipeline.pace import (
+    ATTEMPT_SECONDS,
+    FLUSH_SECONDS,
+    LARGEST_BATCH,
+    RETRY_LONGEST,
+    Retry,
+    next_batch_size,
+)
 
 ALL = (Target("all"),)
 
@@ -190,6 +197,17 @@ def test_batches_shrink_for_a_slow_backend_and_grow_for_a_quick_one() -> None:
     assert next_batch_size(1000, asked=1000, seconds=0.01) == 2000
     assert next_batch_size(1000, asked=10, seconds=0.01) == 1000
     assert next_batch_size(LARGEST_BATCH, asked=LARGEST_BATCH, seconds=0.01) == LARGEST_BATCH
+
+
+def test_a_flush_that_takes_long_says_nothing_about_the_size_of_a_batch() -> None:
+    lane = pending()
+    lane.flush("start", 0.0)
+    flush = take(lane, 0.0)
+    before = lane.batch_size
+    lane.settle(flush, PurgeResult(), 29.0)
+
+    assert flush.deadline == FLUSH_SECONDS
+    assert lane.batch_size == before
 
 
 def test_a_retry_after_of_a_year_is_five_minutes() -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from invalidator.messages import KINDS, Batch, Kind
-from invalidator.pipeline.pace import ATTEMPT_SECONDS, FIRST_BATCH, Retry, next_batch_size
+from invalidator.pipeline.pace import ATTEMPT_SECONDS, FIRST_BATCH, FLUSH_SECONDS, Retry, next_batch_size
 from invalidator.slots import ENDS
 
 if TYPE_CHECKING:
@@ -202,9 +202,10 @@ class Pending:
 
     def settle(self, batch: Batch, result: PurgeResult, now: float) -> list[float]:
         """What the answer to the batch in flight means. Returns the publishers' times of the targets purged by it."""
-        self.batch_size = next_batch_size(self.batch_size, len(self._flight), now - (batch.deadline - ATTEMPT_SECONDS))
         if self._flush_in_flight:
             return self._settle_flush(self._flush_in_flight, result, now)
+        seconds = now - (batch.deadline - ATTEMPT_SECONDS)
+        self.batch_size = next_batch_size(self.batch_size, len(self._flight), seconds)
         flight, self._flight = self._flight, {}
         self._settle_pace(len(flight), result, now)
         for failure in result.failures:
@@ -304,5 +305,5 @@ class Pending:
             soft=soft,
             cause=cause,
             attempt=self._whole.attempts + 1,
-            deadline=now + ATTEMPT_SECONDS,
+            deadline=now + (FLUSH_SECONDS if cause else ATTEMPT_SECONDS),
         )

@@ -59,7 +59,7 @@ class Link:
             return None
 
     def write(self, data: bytes) -> None:
-        """Send a command that fits the socket's buffer. Raises OSError, also when the buffer is full: nobody reads it."""
+        """Send a command. Raises OSError, also when the socket's buffer is full: then nobody reads it."""
         if self._socket.send(data) != len(data):
             raise OSError("the send buffer is full: Redis has stopped reading")
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
+import traceback
 from typing import TYPE_CHECKING, Any
 
-from invalidator.errors import BackendError
+from invalidator.errors import EXIT_BUG, BackendError
 from invalidator.messages import EVERYTHING, Failure, PurgeResult, Receipt, Target
 from invalidator.slots import clock
 
@@ -27,7 +29,7 @@ class Lane:
     """Takes targets from the worker's loop, and has its backend purge them.
 
     A backend that may block is called from a thread of the lane; one that never does (`inline`) from the worker's loop,
-    in `turn`: handing a batch to a thread costs more than such a purge.
+    in `turn`: handing a batch to a thread costs more than such a purge (benchmarks/hand_off.py measures it).
     """
 
     def __init__(
@@ -107,7 +109,7 @@ class Lane:
             self._condition.notify()
         if self.backend.inline:
             self.turn()
-            self.backend.close()
+            self._close()
 
     def join(self, deadline: float) -> int:
         """Wait for the end until this monotonic second. Returns how many targets were lost by stopping."""
@@ -119,9 +121,20 @@ class Lane:
         return lost
 
     def _run(self) -> None:
-        while batch := self._next_batch():
-            self._attempt(batch)
-        self.backend.close()
+        try:
+            while batch := self._next_batch():
+                self._attempt(batch)
+        except BaseException as error:  # noqa: BLE001  # see below
+            # A lane that ended here would fill up without a word. The worker's successor begins with a flush.
+            self._log.error("lane.crashed", error=repr(error), traceback=traceback.format_exc()[-2000:])
+            os._exit(EXIT_BUG)
+        self._close()
+
+    def _close(self) -> None:
+        try:
+            self.backend.close()
+        except Exception as error:  # noqa: BLE001  # a plugin's; there is nothing left that it could harm
+            self._log.error("plugin.raised", hook="close", error=repr(error))
 
     def _next_batch(self) -> Batch | None:
         with self._condition:
@@ -163,11 +176,11 @@ class Lane:
             result = self._purge(batch=batch)
         except BackendError as error:
             return _all_failed(batch, error)
-        except Exception as error:  # noqa: BLE001  # a plugin's exception is a failure of its backend, never of the worker
+        except (Exception, SystemExit) as error:  # noqa: BLE001  # a plugin's: its backend has failed, not the worker
             self._log.error("purge.raised", error=repr(error))
             return _all_failed(batch, BackendError("error", repr(error)))
-        if not isinstance(result, PurgeResult):
-            return _all_failed(batch, BackendError("error", f"purge gave {type(result).__name__}, not a PurgeResult"))
+        if not isinstance(result, PurgeResult) or not all(isinstance(item, Failure) for item in result.failures):
+            return _all_failed(batch, BackendError("error", f"purge gave no PurgeResult: {str(result)[:200]}"))
         return result
 
     def _known(self, targets: Sequence[Target], now: float) -> list[Target]:

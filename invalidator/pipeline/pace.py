@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 ATTEMPT_SECONDS = 5.0
 """How long a backend has for one batch."""
+FLUSH_SECONDS = 30.0
+"""How long it has for a flush: a Redis of millions of keys is walked, and a walk that is cut short begins anew."""
 RETRY_FIRST = 0.05
 RETRY_LONGEST = 5.0
 LONGEST_RETRY_AFTER = 300.0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import TYPE_CHECKING
 
 from invalidator.logs import Logger, Occasionally
@@ -23,7 +22,7 @@ class Receipts:
         self._slots = slots
         self._log = log
         self._seldom = Occasionally(5.0)
-        self._published: Counter[str] = Counter()
+        self._published: dict[str, int] = dict.fromkeys((*ENDS, "received", "pending"), 0)
         self._failing = False
 
     def count(self, pending: Pending) -> None:
@@ -34,19 +33,17 @@ class Receipts:
     def acknowledge(self, receipt: Receipt, pending: Pending, propagation: Iterable[float]) -> None:
         """A batch was answered; `propagation` has the seconds since their publication of the targets that it purged."""
         changes = self._changes(pending)
-        changes.update(f"failed:{reason}" for reason in {failure.reason for failure in receipt.result.failures})
+        changes |= {f"failed:{reason}": 1 for reason in {failure.reason for failure in receipt.result.failures}}
         if receipt.batch.cause and not receipt.result.failures:
-            changes[f"flush:{receipt.batch.cause}"] += 1
+            changes[f"flush:{receipt.batch.cause}"] = 1
         self._slots.add(changes, purge=receipt.seconds, propagation=propagation)
         self._say(receipt)
 
-    def _changes(self, pending: Pending) -> Counter[str]:
-        counts: Counter[str] = Counter({name: pending.ends[name] for name in ENDS})
-        counts["received"] = pending.received
-        counts["pending"] = len(pending)
-        changes = Counter({name: count - self._published[name] for name, count in counts.items()})
-        self._published = counts
-        return Counter({name: change for name, change in changes.items() if change})
+    def _changes(self, pending: Pending) -> dict[str, int]:
+        counts: dict[str, int] = {"received": pending.received, "pending": len(pending)}
+        counts |= pending.ends  # type: ignore[operator]
+        before, self._published = self._published, counts
+        return {name: count - before[name] for name, count in counts.items() if count != before[name]}
 
     def _say(self, receipt: Receipt) -> None:
         batch, failures = receipt.batch, receipt.result.failures

@@ -79,6 +79,8 @@ class Worker:
         """Work until told to stop, then purge what is pending within `stop_timeout` seconds."""
         while not self._must_stop():
             self.turn(self._wait())
+        if not self._orphaned:
+            self.turn(clock())  # what the socket holds has been sent to us, and will not be sent again
         self._slots.state(STOPPING)
         self._subscriber.close()
         self._vouch(0.0)

@@ -33,12 +33,11 @@ class Child:
         self.region: Region | None = None
         self.totals = Totals()
         self.restarts = dict.fromkeys(RESTART_REASONS, 0)
-        self.leaving = False
         self._log = log.bind(worker=spec.name)
         self._due = now
         self._crashes: list[float] = []
         self._failures = 0
-        self._started = now
+        self._heard = now
         self._was_ready = False
         self._killed_as: str | None = None
         self._next_spec: tuple[WorkerSpec, Topology] | None = None
@@ -66,7 +65,7 @@ class Child:
         """It has been forked."""
         self.region, self.process = region, process
         self.state = "STARTING"
-        self._started = now
+        self._heard = now
         self._was_ready = False
         self._killed_as = None
         self._starts += 1
@@ -74,7 +73,7 @@ class Child:
 
     def is_due(self, now: float) -> bool:
         """Whether it is time to fork it."""
-        return self.state == "BACKOFF" and now >= self._due and not self.leaving
+        return self.state == "BACKOFF" and now >= self._due
 
     def next_due(self, now: float, settings: SupervisorSettings) -> float:
         """Seconds until something has to be done with it, if nothing happens before."""
@@ -100,11 +99,11 @@ class Child:
             self._log.error("worker.killed", reason="hung", pid=self.pid, silent=self._silent_for(now))
             self._killed_as = "hung"
             self.kill()
-            self._started = now  # one kill is enough: the kernel may take a moment
+            self._heard = now  # one kill is enough: the kernel may take a moment
 
-    def excuse(self, seconds: float) -> None:
-        """The supervisor itself was held up for so long: a silence in that time says nothing about the worker."""
-        self._started = self._started + seconds
+    def excuse(self, now: float) -> None:
+        """The supervisor itself was held up until now: a silence before says nothing about the worker."""
+        self._heard = now
 
     def stop(self, now: float, timeout: float) -> None:
         """Ask it to end; `look` kills it once `timeout` seconds have passed."""
@@ -122,6 +121,10 @@ class Child:
             return
         self._next_spec = (spec, topology)
         self.stop(now, topology.supervisor.stop_timeout)
+
+    def adopt(self, spec: WorkerSpec, topology: Topology) -> None:
+        """A new topology says the same of it: the process goes on, and its successors are made from the new one."""
+        self.spec, self.topology = spec, topology
 
     def kill(self) -> None:
         """End it at once."""
@@ -186,7 +189,7 @@ class Child:
 
     def _silent_for(self, now: float) -> float:
         # A process that has not said anything yet is as old as its fork.
-        return min(alive_for(self.region, now) if self.region else 0.0, now - self._started)
+        return min(alive_for(self.region, now) if self.region else 0.0, now - self._heard)
 
     def _fold(self) -> None:
         if self.region:

@@ -56,6 +56,10 @@ class Endpoint:
         for fd, client in self._clients.items():
             yield fd, select.POLLOUT if client.answer else select.POLLIN
 
+    def sockets(self) -> tuple[int, ...]:
+        """Every file descriptor that is open here: a forked child is to close them."""
+        return (self._listener.fileno(), *self._clients)
+
     def next_due(self, now: float) -> float:
         """Seconds until the first client's time is over."""
         return min((client.deadline - now for client in self._clients.values()), default=float("inf"))

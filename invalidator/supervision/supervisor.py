@@ -106,17 +106,17 @@ class Supervisor:
         if self._waker.fileno() in ready:
             self._waker.drain()
         woken = clock()
-        self._excuse(woken - now - seconds)
+        self._excuse(woken - now - seconds, woken)
         if self._endpoint:
             self._endpoint.turn(ready, woken)
         return woken
 
-    def _excuse(self, late: float) -> None:
+    def _excuse(self, late: float, now: float) -> None:
         # We, or the whole machine, stood still: the workers may have had no chance to beat either.
         if late > LATE:
             self._log.warning("supervisor.held_up", seconds=late)
             for child in self._all():
-                child.excuse(late)
+                child.excuse(now)
 
     def _obey(self, number: signal.Signals, now: float) -> None:
         if number == signal.SIGHUP:
@@ -150,6 +150,8 @@ class Supervisor:
         todo = plan(self._loaded.topology, loaded.topology)
         self._loaded = loaded
         specs = {spec.name: spec for spec in loaded.topology.workers}
+        for name in todo.keep:
+            self._children[name].adopt(specs[name], loaded.topology)
         for name in todo.stop:
             child = self._children.pop(name)
             child.stop(now, loaded.topology.supervisor.stop_timeout)
@@ -168,18 +170,18 @@ class Supervisor:
             raise
         except Exception as error:
             raise PluginError(f"a plugin cannot work with this topology: {error!r}") from error
-
-    def _fork(self, child: Child) -> None:
         if threading.active_count() > 1:
             names = ", ".join(thread.name for thread in threading.enumerate())
             raise PluginError(f"a plugin has started a thread in the supervisor, which must fork: {names}")
+
+    def _fork(self, child: Child) -> None:
         topology = child.topology
         spec = child.spec
         if child.starts and not spec.flush_on_start:
             # The setting spares a cache at a deploy. Between a crash and now, messages were really missed.
             spec = spec.model_copy(update={"flush_on_start": True})
         region = Region([lane.backend for lane in spec.backends])
-        not_ours = tuple(fd for fd, _ in self._endpoint.fds()) if self._endpoint else ()
+        not_ours = self._endpoint.sockets() if self._endpoint else ()
         arguments = (
             topology,
             spec,
