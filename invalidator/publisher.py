@@ -11,6 +11,7 @@ import time
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import unquote, urlsplit
 
 from invalidator.envelope import Head, check_channel, envelopes
 from invalidator.errors import PublishError, UnreachableError
@@ -191,16 +192,25 @@ def _from_url(url: str, timeout: float) -> Redis:
     }
     if not url.startswith("redis+sentinel://"):
         return Redis.from_url(url, **options)
-    from redis.sentinel import Sentinel  # noqa: PLC0415
+    return _through_sentinel(url, timeout, options)
 
-    from invalidator.topology.redis_url import RedisUrl  # noqa: PLC0415 -- brings a part of pydantic
 
-    where = RedisUrl(url)
+def _through_sentinel(url: str, timeout: float, options: dict[str, Any]) -> Redis:
+    from redis.sentinel import Sentinel  # noqa: PLC0415 -- see above
+
+    parts = urlsplit(url)
+    credentials, _, hosts = parts.netloc.rpartition("@")
+    username, _, password = credentials.partition(":")
+    master, _, database = parts.path.strip("/").partition("/")
+    if not master or not hosts:
+        raise ValueError("names no master, or no Sentinel")
+    nodes = [urlsplit(f"//{host}") for host in hosts.split(",")]
+    addresses = [(node.hostname or "127.0.0.1", node.port or 26379) for node in nodes]
     # Each Sentinel may be the one that hangs: a part of the time for each of them, the rest for the master.
     patience = {**options, "socket_connect_timeout": timeout / 8, "socket_timeout": timeout / 8}
-    sentinel = Sentinel(list(where.hosts), sentinel_kwargs=patience)  # type: ignore[no-untyped-call]
-    options |= {"username": where.username or None, "password": where.password or None, "db": where.database}
-    client: Redis = sentinel.master_for(where.master, **options)  # type: ignore[no-untyped-call]
+    sentinel = Sentinel(addresses, sentinel_kwargs=patience)  # type: ignore[no-untyped-call]
+    options |= {"username": unquote(username) or None, "password": unquote(password) or None, "db": int(database or 0)}
+    client: Redis = sentinel.master_for(unquote(master), **options)  # type: ignore[no-untyped-call]
     return client
 
 

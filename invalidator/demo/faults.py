@@ -1,0 +1,61 @@
+"""What goes wrong on the way: a worker dies, and the subscription is cut."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from redis import Redis
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from invalidator.demo.stage import Stage
+
+RECOVERY_TIMEOUT = 20.0
+_POLL = 0.002
+
+
+def kill_a_worker(stage: Stage) -> str:
+    """SIGKILL the worker, and wait until its successor is subscribed. What came of it, for a person."""
+    victim = children(stage.daemon.pid)[0]
+    began = time.monotonic()
+    os.kill(victim, signal.SIGKILL)
+    seconds = _recovered(stage, began, lambda: victim not in children(stage.daemon.pid))
+    return f"the next worker was subscribed {seconds} after the kill -9"
+
+
+def cut_the_subscription(stage: Stage, seconds: float) -> str:
+    """Close the subscription at Redis, which takes no new connection for `seconds`. What came of it, for a person."""
+    began = time.monotonic()
+    with closing(Redis.from_url(stage.broker.url, socket_timeout=5)) as redis:
+        limit = str(redis.config_get("maxclients")["maxclients"])
+        # The publisher's connection stays: what it sends meanwhile is heard by nobody.
+        redis.config_set("maxclients", 1)
+        redis.execute_command("CLIENT", "KILL", "TYPE", "pubsub")  # type: ignore[no-untyped-call]
+        time.sleep(seconds)
+        redis.config_set("maxclients", limit)
+    healed = _recovered(stage, began, lambda: True)
+    return f"subscribed again {healed} after the cut; Redis was closed for {seconds * 1000:,.0f} ms"
+
+
+def children(pid: int) -> list[int]:
+    """The direct children of a process, oldest first."""
+    with suppress(OSError):
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    found = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True, check=False)  # noqa: S603, S607 -- macOS
+    return [int(child) for child in found.stdout.split()]
+
+
+def _recovered(stage: Stage, began: float, over: Callable[[], bool]) -> str:
+    deadline = time.monotonic() + RECOVERY_TIMEOUT
+    while time.monotonic() < deadline:
+        if over() and children(stage.daemon.pid) and stage.is_ready():
+            return f"{(time.monotonic() - began) * 1000:,.0f} ms"
+        time.sleep(_POLL)
+    return f"more than {RECOVERY_TIMEOUT:.0f} s"

@@ -1,0 +1,106 @@
+"""Fixtures for black-box tests: real servers and the daemon itself. Each is a factory, and ends what it made.
+
+    def test_…(redis_server, memcached_server, daemon):
+        redis, objects = redis_server(), memcached_server()
+        run = daemon({"redis": {"url": redis.url}, "backends": …, "workers": …})
+
+Each server can be killed, stopped (SIGSTOP), continued and started again where it was.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+import pytest
+
+from tests.support.caches import Nginx, Varnish
+from tests.support.daemon import Daemon
+from tests.support.origin import Origin
+from tests.support.stores import MemcachedServer, RedisServer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
+
+    from invalidator.embedded import Server
+
+S = TypeVar("S", bound="Server")
+
+
+class MakeRedis(Protocol):
+    def __call__(self, *config: str, password: str = "", unix: bool = False) -> RedisServer: ...
+
+
+class MakeMemcached(Protocol):
+    def __call__(self, *options: str, unix: bool = False) -> MemcachedServer: ...
+
+
+class MakeDaemon(Protocol):
+    def __call__(
+        self, topology: Mapping[str, Any], *, ready: bool = True, environment: Mapping[str, str] | None = None
+    ) -> Daemon: ...
+
+
+@pytest.fixture
+def cleanup() -> Iterator[ExitStack]:
+    """What a test starts is ended here, the last first: the daemon before the servers it talks to."""
+    with ExitStack() as stack:
+        yield stack
+
+
+@pytest.fixture
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """A new folder with a short path: that of a unix socket may have 107 bytes, and a test's name is a sentence."""
+    return tmp_path_factory.mktemp
+
+
+@pytest.fixture
+def redis_server(cleanup: ExitStack, folder: Callable[[str], Path]) -> MakeRedis:
+    def make(*config: str, password: str = "", unix: bool = False) -> RedisServer:
+        return _started(cleanup, RedisServer(folder("redis"), *config, password=password, unix=unix))
+
+    return make
+
+
+@pytest.fixture
+def memcached_server(cleanup: ExitStack, folder: Callable[[str], Path]) -> MakeMemcached:
+    def make(*options: str, unix: bool = False) -> MemcachedServer:
+        return _started(cleanup, MemcachedServer(folder("memcached"), *options, unix=unix))
+
+    return make
+
+
+@pytest.fixture
+def origin(cleanup: ExitStack) -> Origin:
+    origin = Origin()
+    cleanup.callback(origin.close)
+    return origin
+
+
+@pytest.fixture
+def varnish(cleanup: ExitStack, folder: Callable[[str], Path], origin: Origin) -> Callable[[], Varnish]:
+    return lambda: _started(cleanup, Varnish(folder("varnish"), origin.address))
+
+
+@pytest.fixture
+def nginx_cache(cleanup: ExitStack, folder: Callable[[str], Path], origin: Origin) -> Callable[[], Nginx]:
+    return lambda: _started(cleanup, Nginx(folder("nginx"), origin.address))
+
+
+@pytest.fixture
+def daemon(cleanup: ExitStack, folder: Callable[[str], Path]) -> MakeDaemon:
+    def make(
+        topology: Mapping[str, Any], *, ready: bool = True, environment: Mapping[str, str] | None = None
+    ) -> Daemon:
+        run = Daemon(folder("daemon"), topology, environment)
+        cleanup.callback(run.close)
+        return run.start(ready=ready)
+
+    return make
+
+
+def _started(cleanup: ExitStack, server: S) -> S:
+    cleanup.callback(server.kill)
+    server.start()
+    return server
