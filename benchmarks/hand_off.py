@@ -2,8 +2,8 @@
 
     python benchmarks/hand_off.py
 
-From `offer` until the backend is called, the loop waiting in poll() between two messages as a worker's does. Both ways in
-turn, several rounds, medians with their spread: machines differ, the ratio is what to read.
+From `offer` until the backend is called, the loop waiting in poll() between two messages as a worker's does. Both ways
+in turn, several rounds, medians with their spread: machines differ, the ratio is what to read.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ class Receipts:
 
     def _changes(self, pending: Pending) -> dict[str, int]:
         counts: dict[str, int] = {"received": pending.received, "pending": len(pending)}
-        counts |= pending.ends  # type: ignore[operator]
+        counts.update(pending.ends.items())
         before, self._published = self._published, counts
         return {name: count - before[name] for name, count in counts.items() if count != before[name]}
 
