@@ -75,7 +75,7 @@ def cli() -> None:
 def main(args: list[str] | None = None) -> int:
     """Run one command and return its exit code; messages go to stderr."""
     try:
-        code = _run(args)
+        code = _run(sys.argv[1:] if args is None else args)
         if sys.stdout is not None:  # as after `>&-`
             sys.stdout.flush()  # here, where a reader that has gone can still be told from an error of ours
     except BrokenPipeError:
@@ -85,9 +85,9 @@ def main(args: list[str] | None = None) -> int:
     return code
 
 
-def _run(args: list[str] | None) -> int:
+def _run(args: list[str]) -> int:
     try:
-        outcome = cli.main(args, prog_name="invalidator", standalone_mode=False, color=_colour())
+        return _exit_code(args)
     except click.ClickException as error:
         error.show()
         return error.exit_code
@@ -101,7 +101,16 @@ def _run(args: list[str] | None) -> int:
     except Exception as error:  # noqa: BLE001  a bug of ours must say so, and never look like a wrong configuration
         _show_bug(error)
         return EXIT_BUG
-    return outcome if isinstance(outcome, int) else EXIT_OK
+
+
+def _exit_code(args: list[str]) -> int:
+    # Not cli.main(): it ends with 1 when the reader of stdout has gone, and 1 is our word for "the verdict is no".
+    try:
+        with cli.make_context("invalidator", args, color=_colour()) as ctx:
+            cli.invoke(ctx)
+    except click.exceptions.Exit as wanted:
+        return wanted.exit_code
+    return EXIT_OK
 
 
 def _show_bug(error: Exception) -> None:

@@ -47,8 +47,8 @@ def format_duration(seconds: float) -> str:
     """The shortest text that `parse_duration` reads back as the same number of seconds."""
     for unit in ("h", "m", "s"):
         if seconds >= _SECONDS[unit] and seconds % _SECONDS[unit] == 0:
-            return f"{seconds / _SECONDS[unit]:g}{unit}"
-    return f"{seconds * 1000:g}ms"
+            return f"{seconds / _SECONDS[unit]:.12g}{unit}"
+    return f"{seconds * 1000:.12g}ms"
 
 
 def parse_size(value: object) -> int:

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 GROUP = "invalidator"
-BUILTIN = "builtin"
+BUILTIN = "log"
+"""The one plugin that is always there; called like its type, as all of ours are."""
 
 
 class PluginProblem(NamedTuple):
@@ -46,7 +47,7 @@ class Installed:
 
 
 class Plugins(pluggy.PluginManager):
-    """The loaded plugins, `builtin` always among them. `types` are what they bring, with the models of the options."""
+    """The loaded plugins, `log` always among them. `types` are what they bring, with the models of the options."""
 
     def __init__(self) -> None:
         super().__init__(hookspecs.PROJECT)
@@ -105,8 +106,8 @@ def load_plugins(allow: Sequence[str], types: Iterable[str], base: Path) -> tupl
     plugins, problems, entry_points = Plugins(), [], _entry_points()
     wanted = allow or [name for name in sorted(types) if name in entry_points and name not in plugins.types]
     for name in dict.fromkeys(wanted):
-        if name == BUILTIN or (name in plugins.types and name not in entry_points):
-            continue  # `log` in an allow-list is no entry point, and is there all the same
+        if name == BUILTIN:
+            continue  # may be listed, and is there all the same
         try:
             plugins.add(name, _from_file(base / name) if is_file(name) else _from_entry_point(name, entry_points))
         except PluginError as error:
@@ -126,7 +127,7 @@ def load_installed() -> tuple[Plugins, tuple[PluginProblem, ...]]:
 
 
 def installed() -> list[Installed]:
-    """Every entry point on this machine, and `builtin`. Imports them all."""
+    """Every entry point on this machine, and `log`. Imports them all."""
     plugins, problems = load_installed()
     errors = {problem.name: problem.text for problem in problems}
     found = [Installed(BUILTIN, "invalidator", _own_version(), plugins.types_by(BUILTIN))]
@@ -211,6 +212,8 @@ def _from_file(path: Path) -> ModuleType:
 
 def _told(error: BaseException) -> str:
     lines = str(error).strip().splitlines()
+    if isinstance(error, pluggy.PluginValidationError):
+        return "; ".join(lines)  # a hook with arguments that it is not given: which, and where
     return f"{type(error).__name__}: {lines[0][:300]}" if lines else type(error).__name__
 
 

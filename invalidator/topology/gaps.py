@@ -1,0 +1,31 @@
+"""What a lane does on a gap, once the worker's word, the lane's own and the type's default are put together. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from invalidator.topology.models import Flush
+
+if TYPE_CHECKING:
+    from invalidator.options import BackendOptions
+    from invalidator.topology.models import LaneSpec, Topology, WorkerSpec
+
+
+def on_gap(worker: WorkerSpec, lane: LaneSpec) -> str:
+    """`flush` or `ignore`."""
+    return lane.on_gap or worker.on_gap
+
+
+def flush_of(worker: WorkerSpec, lane: LaneSpec, options: BackendOptions) -> Flush | None:
+    """What a flush forgets in this lane, whatever asks for it; None when nobody has said."""
+    said = lane.flush or worker.flush
+    if said is None and (default := options.default_flush()) is not None:
+        return Flush.model_validate(default)
+    return said
+
+
+def gap_policy(topology: Topology, worker: WorkerSpec, lane: LaneSpec) -> Flush | None:
+    """What this lane flushes on a gap; None: it ignores gaps."""
+    if on_gap(worker, lane) == "ignore":
+        return None
+    return flush_of(worker, lane, topology.backends[lane.backend].options)

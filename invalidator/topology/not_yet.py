@@ -1,0 +1,49 @@
+"""What the contract names and a later version brings. It is refused by its name, not as an unknown setting."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from invalidator.topology.findings import Findings
+    from invalidator.topology.nodes import Path
+
+LANE_SETTINGS = ("after", "delay", "rebound", "scope", "dry_run")
+TYPES = ("cloudflare", "fastly")
+
+_REFUSED = "not yet: comes with a later version"
+_UNUSED = "not yet: nothing uses it in this version"
+
+
+def refuse(raw: dict[str, Any], findings: Findings) -> None:
+    """Report what is not yet there, and take it out of `raw`: the models do not know it."""
+    for index, worker in _mappings(raw.get("workers")):
+        if worker.get("delivery") == "journal":
+            findings.error(("workers", index, "delivery"), f"journal: {_REFUSED}")
+            del worker["delivery"]
+        for position, lane in _mappings(worker.get("backends")):
+            _refuse_lane(lane, ("workers", index, "backends", position), findings)
+
+
+def _refuse_lane(lane: dict[str, Any], path: Path, findings: Findings) -> None:
+    for name in LANE_SETTINGS:
+        if name not in lane:
+            continue
+        if lane.pop(name) not in (None, False):  # switched off, it asks for nothing
+            findings.error((*path, name), _REFUSED, "key")
+
+
+def remark(raw: dict[str, Any], findings: Findings) -> None:
+    """Warn of what is read and checked, and not used."""
+    if "journal" in raw:
+        findings.warning(("journal",), _UNUSED, "key")
+    supervisor = raw.get("supervisor")
+    if isinstance(supervisor, dict) and "control_socket" in supervisor:
+        findings.warning(("supervisor", "control_socket"), _UNUSED, "key")
+
+
+def _mappings(items: object) -> Iterator[tuple[int, dict[str, Any]]]:
+    if isinstance(items, list):
+        yield from ((index, item) for index, item in enumerate(items) if isinstance(item, dict))

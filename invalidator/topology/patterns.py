@@ -1,0 +1,101 @@
+"""Channel patterns, by Redis' own glob rules: the name that one suggests, how wide it is, whether two meet. Pure."""
+
+from __future__ import annotations
+
+import re
+from typing import Literal
+
+Token = int | Literal["*"]
+"""A star, or the set of bytes that may stand in one place, as 256 bits."""
+
+_ANY = (1 << 256) - 1
+_GLOB = re.compile(r"[*?\[\]\\]")
+_NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9_.-]+")
+LONGEST_NAME = 64
+
+
+def worker_name(pattern: str) -> str:
+    """A worker's name made from its pattern: `cache:users:*` gives `cache-users`."""
+    literal = [segment for segment in pattern.split(":") if segment and not _GLOB.search(segment)]
+    name = _NOT_IN_A_NAME.sub("_", "-".join(literal)).lstrip("_.-")[:LONGEST_NAME]
+    return name or "all"
+
+
+def has_literal_first_segment(pattern: str) -> bool:
+    """False for a pattern that reaches into every application's channels."""
+    first = pattern.split(":", 1)[0]
+    return bool(first) and not _GLOB.search(first)
+
+
+def overlap(one: str, other: str) -> bool:
+    """Whether any channel matches both."""
+    a, b = _tokens(one), _tokens(other)
+    # Where each may stand after the same bytes: pairs of positions, followed until both are at their ends.
+    todo, seen = [(0, 0)], {(0, 0)}
+    while todo:
+        i, j = todo.pop()
+        if i == len(a) and j == len(b):
+            return True
+        for step in _steps(a, b, i, j):
+            if step not in seen:
+                seen.add(step)
+                todo.append(step)
+    return False
+
+
+def _steps(a: list[Token], b: list[Token], i: int, j: int) -> list[tuple[int, int]]:
+    left = a[i] if i < len(a) else None
+    right = b[j] if j < len(b) else None
+    steps = []
+    if left == "*":
+        steps.append((i + 1, j))
+        if right is not None:
+            steps.append((i, j + 1))
+    if right == "*":
+        steps.append((i, j + 1))
+        if left is not None:
+            steps.append((i + 1, j))
+    if isinstance(left, int) and isinstance(right, int) and left & right:
+        steps.append((i + 1, j + 1))
+    return steps
+
+
+def _tokens(pattern: str) -> list[Token]:
+    raw = pattern.encode("utf-8", "surrogatepass")
+    tokens: list[Token] = []
+    at = 0
+    while at < len(raw):
+        byte = raw[at : at + 1]
+        if byte == b"*":
+            if not tokens or tokens[-1] != "*":
+                tokens.append("*")
+        elif byte == b"?":
+            tokens.append(_ANY)
+        elif byte == b"[":
+            at, members = _set(raw, at + 1)
+            tokens.append(members)
+            continue
+        else:
+            at += byte == b"\\" and at + 1 < len(raw)
+            tokens.append(1 << raw[at])
+        at += 1
+    return tokens
+
+
+def _set(raw: bytes, at: int) -> tuple[int, int]:
+    """`[a-z]` from behind its bracket: the position after it, and its bytes. Unclosed, it reaches to the end."""
+    negated = raw[at : at + 1] == b"^"
+    at += negated
+    members = 0
+    while at < len(raw) and raw[at] != ord("]"):
+        if raw[at] == ord("\\") and at + 1 < len(raw):
+            at += 1
+            members |= 1 << raw[at]
+        elif raw[at + 1 : at + 2] == b"-" and at + 2 < len(raw):
+            low, high = sorted((raw[at], raw[at + 2]))
+            members |= (1 << (high + 1)) - (1 << low)
+            at += 2
+        else:
+            members |= 1 << raw[at]
+        at += 1
+    return at + 1, _ANY & ~members if negated else members

@@ -1,0 +1,132 @@
+"""The URL of the Redis that carries the messages, checked when the topology is read."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from pydantic_core import core_schema
+
+if TYPE_CHECKING:
+    from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+
+SCHEMES = ("redis", "rediss", "unix", "redis+sentinel")
+
+_PASSWORD = re.compile(r"(?P<before>://[^:/@?#]*:).*(?=@)")
+_QUERY_PASSWORD = re.compile(r"(?<=[?&]password=)[^&]*")
+
+
+def masked(text: str) -> str:
+    """`text` with `***` in the place of a URL's password. All up to the last @ goes: a raw @ or / may be in it."""
+    return _QUERY_PASSWORD.sub("***", _PASSWORD.sub(r"\g<before>***", text))
+
+
+class RedisUrl:
+    """`redis://`, `rediss://`, `unix://` or `redis+sentinel://h1:26379,h2:26379/MASTER/0`.
+
+    Shown with its password as `***`; `reveal()` gives it whole. `database` is the database's number, and `hosts` the
+    servers or Sentinels (host, port), none for a unix socket, whose `path` it is.
+    """
+
+    __slots__ = ("_text", "database", "hosts", "master", "password", "path", "scheme", "username")
+
+    def __init__(self, text: str) -> None:
+        """Raises ValueError for anything that is not such a URL; its text never has a part of the URL in it."""
+        self._text = text
+        self.scheme = text.partition("://")[0].lower()
+        if self.scheme == "redis+cluster":
+            raise ValueError("not yet: redis+cluster:// comes with a later version")
+        if "://" not in text or self.scheme not in SCHEMES:
+            raise ValueError(f"is not a Redis URL: it starts with {', '.join(f'{name}://' for name in SCHEMES)}")
+        if re.search(r"[\x00-\x20\x7f]", text):
+            raise ValueError("is not a Redis URL: it has a blank or a control character in it")
+        try:
+            parts = urlsplit(text)
+        except ValueError:
+            raise ValueError("is not a Redis URL: its host cannot be read") from None
+        credentials, _, hosts = parts.netloc.rpartition("@")
+        username, _, password = credentials.partition(":")
+        self.username, self.password = unquote(username), unquote(password)
+        self.hosts: tuple[tuple[str, int], ...] = ()
+        self.master = self.path = ""
+        if "@" in parts.path:
+            raise ValueError("is not a Redis URL: in a user or password, write / as %2F, ? as %3F and # as %23")
+        in_query = parse_qs(parts.query).get("db", ["0"])[0]
+        if self.scheme == "unix":
+            self.path, self.database = _socket_path(hosts, parts.path), _database(in_query)
+            return
+        steps = parts.path.strip("/").split("/")
+        if self.scheme == "redis+sentinel":
+            self.hosts = tuple(_host(host, 26379) for host in hosts.split(","))
+            self.master = _master(steps.pop(0))
+        else:
+            self.hosts = (_host(hosts, 6379),)
+        self.database = _database("/".join(steps) or in_query)
+
+    def reveal(self) -> str:
+        """The URL as it was written, password included."""
+        return self._text
+
+    get_secret_value = reveal
+    """The name that pydantic's secrets give to it."""
+
+    def __str__(self) -> str:
+        return masked(self._text)
+
+    def __repr__(self) -> str:
+        return f"RedisUrl({masked(self._text)!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, RedisUrl) and other._text == self._text
+
+    def __hash__(self) -> int:
+        return hash(self._text)
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: object, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        del source, handler
+        return core_schema.no_info_plain_validator_function(
+            cls._validated, serialization=core_schema.plain_serializer_function_ser_schema(str)
+        )
+
+    @classmethod
+    def _validated(cls, value: object) -> RedisUrl:
+        if isinstance(value, cls):
+            return value
+        if not isinstance(value, str):
+            raise ValueError("must be a text, like redis://127.0.0.1:6379/0")  # noqa: TRY004  pydantic wants this one
+        return cls(value)
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        del schema, handler
+        return {"type": "string", "pattern": r"^(rediss?|unix|redis\+sentinel)://|\$\{"}
+
+
+def _socket_path(host: str, path: str) -> str:
+    if len(path) < 2 or host:
+        raise ValueError("a unix socket needs an absolute path, like unix:///run/redis.sock")
+    return unquote(path)
+
+
+def _master(text: str) -> str:
+    if not text:
+        raise ValueError("does not name the master: redis+sentinel://h1:26379,h2:26379/MASTER/0")
+    return unquote(text)
+
+
+def _host(text: str, default_port: int) -> tuple[str, int]:
+    match = re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[^:\[\]/,]+)(?::(\d{1,5}))?", text)
+    if match is None or int(match[2] or default_port) not in range(1, 65536):
+        several = "; only redis+sentinel:// has several" if "," in text else ""
+        raise ValueError(f"is not a Redis URL: write each host as host:port{several}")
+    return match[1].strip("[]"), int(match[2] or default_port)
+
+
+def _database(text: str) -> int:
+    if not (text.isascii() and text.isdigit()):
+        raise ValueError("is not a Redis URL: the database is a number, as in redis://127.0.0.1:6379/0")
+    return int(text[:9])
