@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from invalidator.messages import Batch, Failure, PurgeResult, Target
-from invalidator.pipeline.coalescer import Pending, Policy, covers
+from invalidator.pipeline.coalescer import Pending, Policy
 from invalidator.pipeline.lane import targets_of
 from invalidator.pipeline.pace import (
     ATTEMPT_SECONDS,
@@ -17,6 +17,7 @@ from invalidator.pipeline.pace import (
     Retry,
     next_batch_size,
 )
+from invalidator.pipeline.wishes import covers
 
 ALL = (Target("all"),)
 
@@ -275,9 +276,9 @@ class Conservation(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         if hasattr(self, "lane"):
-            self.lane.abandon()
+            self.lane.end("lost", len(self.lane.abandon()))
             self.adds_up()
-            assert len(self.lane) == 0
+            assert self.lane.leftover() == []
 
 
 TestConservation = Conservation.TestCase

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 from invalidator.messages import KINDS, Batch, Kind
 from invalidator.pipeline.pace import ATTEMPT_SECONDS, FIRST_BATCH, FLUSH_SECONDS, Retry, next_batch_size
+from invalidator.pipeline.wishes import Stamps, Wishes, covers
 from invalidator.slots import ENDS
 
 if TYPE_CHECKING:
@@ -20,16 +21,6 @@ if TYPE_CHECKING:
     from invalidator.slots import End
 
 LANE_LIMIT = 100_000
-
-Stamps = dict["Target", "float | None"]
-"""Targets, each with the publisher's time (wall seconds) of the oldest message that asked for it, if it said one."""
-
-
-def covers(wider: Target, target: Target) -> bool:
-    """Whether purging `wider` purges `target` too."""
-    if wider.kind == "prefix":
-        return target.kind in ("key", "prefix") and target.value.startswith(wider.value)
-    return wider.kind == "all" or wider == target
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,50 +39,6 @@ class Policy:
     widen: bool = False
     window: float = 0.0
     limit: int = LANE_LIMIT
-
-
-@dataclass(slots=True)
-class Wishes:
-    """Distinct targets, each to be removed (hard) or marked stale (soft). Removing contains marking."""
-
-    hard: Stamps = field(default_factory=dict)
-    soft: Stamps = field(default_factory=dict)
-
-    def __len__(self) -> int:
-        return len(self.hard) + len(self.soft)
-
-    def has(self, target: Target, *, soft: bool) -> bool:
-        """Whether this target is wished for at least as hard."""
-        return target in self.hard or (soft and target in self.soft)
-
-    def put(self, target: Target, ts: float | None, *, soft: bool) -> None:
-        """Wish for a target; a softer wish for the same one is replaced."""
-        if soft:
-            self.soft[target] = ts
-        else:
-            self.soft.pop(target, None)
-            self.hard[target] = ts
-
-    def take(self, limit: int) -> tuple[Stamps, bool]:
-        """The oldest wishes of one hardness, at most `limit`; and whether they are soft ones."""
-        source, soft = (self.hard, False) if self.hard else (self.soft, True)
-        if len(source) <= limit:
-            taken = source.copy()
-            source.clear()
-        else:
-            taken = {target: source.pop(target) for target in list(source)[:limit]}
-        return taken, soft
-
-    def drop(self, is_needless: Callable[[Target], bool]) -> int:
-        """Forget the needless ones. Returns how many that were."""
-        before = len(self)
-        self.hard = {target: ts for target, ts in self.hard.items() if not is_needless(target)}
-        self.soft = {target: ts for target, ts in self.soft.items() if not is_needless(target)}
-        return before - len(self)
-
-    def clear(self) -> int:
-        """Forget all. Returns how many that were."""
-        return self.drop(lambda _: True)
 
 
 @dataclass(slots=True)
@@ -227,15 +174,17 @@ class Pending:
         if self._flush:
             self._flush.due = 0.0
 
-    def abandon(self) -> int:
-        """The worker ends, and nobody will do what is pending. Returns how many targets are lost by it."""
-        count = len(self)
-        self.ends["lost"] += count
+    def leftover(self) -> list[Target]:
+        """The targets that are pending one by one. Those behind a flush are not among them: it stands for them."""
+        return [*self._fresh, *self._again, *self._flight]
+
+    def abandon(self) -> list[Target]:
+        """The worker ends, and nobody will purge these any more. Their end is for the caller to say."""
+        targets = self.leftover()
         self._fresh.clear()
         self._again.clear()
         self._flight.clear()
-        self._flush = self._flush_in_flight = None
-        return count
+        return targets
 
     def _has_room(self, now: float) -> bool:
         # What is in flight counts too: it may all come back.

@@ -68,8 +68,8 @@ class Dispatcher:
         for lane in self._lanes:
             lane.stop()
         for lane in self._lanes:
-            if lost := lane.join(deadline):
-                self._log.error("lane.abandoned", node=lane.backend.node, targets=lost, late=clock() >= deadline)
+            if left := lane.join(deadline):
+                self._log.error("lane.abandoned", lane=lane.name, targets=left, late=clock() >= deadline)
 
 
 def flush_delay(gap: Gap, chance: float, *, inline: bool) -> float:

@@ -53,12 +53,16 @@ class Lane:
         self._stopping = False
         self._thread: threading.Thread | None = None
 
+    @property
+    def name(self) -> str:
+        """The backend's name in the topology, and which of its servers this lane is for."""
+        return f"{self._pending.policy.backend} {self.backend.node}".strip()
+
     def start(self) -> None:
         """Begin to purge."""
         if not self.backend.inline:
-            name = f"lane {self._pending.policy.backend} {self.backend.node}".strip()
             # A daemon thread: a backend that hangs must not keep the process from ending.
-            self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+            self._thread = threading.Thread(target=self._run, name=f"lane {self.name}", daemon=True)
             self._thread.start()
 
     def offer(self, invalidations: Iterable[Invalidation], now: float) -> None:
@@ -112,13 +116,19 @@ class Lane:
             self._close()
 
     def join(self, deadline: float) -> int:
-        """Wait for the end until this monotonic second. Returns how many targets were lost by stopping."""
+        """Wait for the end until this monotonic second. Returns how many targets were still pending then.
+
+        A lane that flushes on a Gap leaves them so: the flush at its successor's start covers them. Otherwise they are
+        dead-lettered, for nobody else knows of them.
+        """
         if self._thread:
             self._thread.join(max(0.0, deadline - clock()))
         with self._condition:
-            lost = self._pending.abandon()
+            left = len(self._pending)
+            if not self._pending.policy.on_gap:
+                self._bury([(target, "stopped") for target in self._pending.abandon()])
             self._receipts.count(self._pending)
-        return lost
+        return left
 
     def _run(self) -> None:
         try:
@@ -194,7 +204,7 @@ class Lane:
         return known
 
     def _bury(self, letters: list[tuple[Target, str]]) -> None:
-        kept = self._dead_letters.write(letters, time.time())
+        kept = not letters or self._dead_letters.write(letters, time.time())
         self._pending.end("dead" if kept else "lost", len(letters))
 
 

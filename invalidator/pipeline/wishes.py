@@ -1,0 +1,69 @@
+"""Distinct targets, and what contains what. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from invalidator.messages import Target
+
+Stamps = dict["Target", "float | None"]
+"""Targets, each with the publisher's time (wall seconds) of the oldest message that asked for it, if it said one."""
+
+
+def covers(wider: Target, target: Target) -> bool:
+    """Whether purging `wider` purges `target` too."""
+    if wider.kind == "prefix":
+        return target.kind in ("key", "prefix") and target.value.startswith(wider.value)
+    return wider.kind == "all" or wider == target
+
+
+@dataclass(slots=True)
+class Wishes:
+    """Distinct targets, each to be removed (hard) or marked stale (soft). Removing contains marking."""
+
+    hard: Stamps = field(default_factory=dict)
+    soft: Stamps = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.hard) + len(self.soft)
+
+    def __iter__(self) -> Iterator[Target]:
+        yield from self.hard
+        yield from self.soft
+
+    def has(self, target: Target, *, soft: bool) -> bool:
+        """Whether this target is wished for at least as hard."""
+        return target in self.hard or (soft and target in self.soft)
+
+    def put(self, target: Target, ts: float | None, *, soft: bool) -> None:
+        """Wish for a target; a softer wish for the same one is replaced."""
+        if soft:
+            self.soft[target] = ts
+        else:
+            self.soft.pop(target, None)
+            self.hard[target] = ts
+
+    def take(self, limit: int) -> tuple[Stamps, bool]:
+        """The oldest wishes of one hardness, at most `limit`; and whether they are soft ones."""
+        source, soft = (self.hard, False) if self.hard else (self.soft, True)
+        if len(source) <= limit:
+            taken = source.copy()
+            source.clear()
+        else:
+            taken = {target: source.pop(target) for target in list(source)[:limit]}
+        return taken, soft
+
+    def drop(self, is_needless: Callable[[Target], bool]) -> int:
+        """Forget the needless ones. Returns how many that were."""
+        before = len(self)
+        self.hard = {target: ts for target, ts in self.hard.items() if not is_needless(target)}
+        self.soft = {target: ts for target, ts in self.soft.items() if not is_needless(target)}
+        return before - len(self)
+
+    def clear(self) -> int:
+        """Forget all. Returns how many that were."""
+        return self.drop(lambda _: True)

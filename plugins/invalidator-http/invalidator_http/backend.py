@@ -1,0 +1,109 @@
+"""One HTTP cache: asks it to forget, and reads what it says to each request."""
+
+from __future__ import annotations
+
+import random
+import time
+from typing import TYPE_CHECKING
+
+from invalidator.backend import Backend
+from invalidator.errors import BackendError
+from invalidator.http import Client, Request, Response, Timeouts, parse_origin, retry_after, verdict
+from invalidator.messages import Failure, PurgeResult
+from invalidator_http.plan import Call, Planner
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from invalidator.http import Answer
+    from invalidator.messages import Batch, Target
+    from invalidator_http.options import HttpOptions
+
+
+class HttpBackend(Backend):
+    """Purges one target of `type: http`, over a few kept connections."""
+
+    def __init__(self, target: str, options: HttpOptions) -> None:
+        origin = parse_origin(target)
+        timeouts = options.timeouts
+        self.node = str(origin)
+        self._connect_timeout = timeouts.connect + timeouts.read
+        self._planner = Planner(options, origin.authority)
+        self._client = Client(
+            origin,
+            connections=options.connections,
+            timeouts=Timeouts(timeouts.connect, timeouts.read, timeouts.total),
+            ca_file=options.ca_file if origin.scheme == "https" else None,
+        )
+
+    def purge(self, batch: Batch) -> PurgeResult:
+        """Ask for every target, and wait for every answer. Raises BackendError when the server gave none at all."""
+        calls, unsafe = self._planner.plan(batch)
+        if batch.attempt > 1:
+            # Should one target make the server hang up, let it not always be in front of the same others.
+            random.shuffle(calls)
+        answered = self._ask(calls, batch.deadline)
+        if suspects := [call for call, answer in answered if len(call.targets) > 1 and _is_rejected(answer)]:
+            alone = [single for call in suspects for single in self._planner.alone(call, soft=batch.soft)]
+            answered = [pair for pair in answered if pair[0] not in suspects]
+            answered += self._ask(alone, batch.deadline)
+        _raise_if_silent(answered, unsafe)
+        return PurgeResult((*unsafe, *_failures(answered)), _wait(answered, time.time()))
+
+    def connect(self) -> None:
+        """Ask for `/` with HEAD: whatever it answers, something there speaks HTTP. Raises BackendError."""
+        request = Request("HEAD", "/", self._planner.host)
+        (answer,) = self._client.exchange([request], time.monotonic() + self._connect_timeout)
+        if isinstance(answer, BackendError):
+            raise answer
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+    def _ask(self, calls: Sequence[Call], deadline: float) -> list[tuple[Call, Answer]]:
+        return list(zip(calls, self._client.exchange([call.request for call in calls], deadline), strict=True))
+
+
+def _is_rejected(answer: Answer) -> bool:
+    return isinstance(answer, Response) and verdict(answer.status) == ("rejected", False)
+
+
+def _raise_if_silent(answered: Sequence[tuple[Call, Answer]], unsafe: Sequence[Failure]) -> None:
+    """One error says it all when nothing was answered, and costs the lane less than a failure for each target."""
+    errors = [answer for _, answer in answered if isinstance(answer, BackendError) and answer.retry]
+    if errors and len(errors) == len(answered) and not unsafe:
+        raise errors[0]
+
+
+def _failures(answered: Iterable[tuple[Call, Answer]]) -> list[Failure]:
+    """At most one failure for each target; one that may be retried goes first, for the others would end the matter."""
+    failures: dict[Target, Failure] = {}
+    for call, answer in answered:
+        fault = _fault(answer)
+        if fault is None:
+            continue
+        for target in call.targets:
+            known = failures.get(target)
+            if known is None or (fault.retry and not known.retry):
+                failures[target] = Failure(target, fault.reason, fault.retry, fault.detail)
+    return list(failures.values())
+
+
+def _fault(answer: Answer) -> BackendError | None:
+    if isinstance(answer, BackendError):
+        return answer
+    found = verdict(answer.status)
+    return BackendError(found[0], f"status {answer.status}", retry=found[1]) if found else None
+
+
+def _wait(answered: Iterable[tuple[Call, Answer]], now: float) -> float:
+    """The longest that any answer asks us to wait, in seconds."""
+    return max(
+        (
+            retry_after(answer.header("retry-after"), now)
+            for _, answer in answered
+            if isinstance(answer, Response) and answer.status >= 400
+        ),
+        default=0.0,
+    )
