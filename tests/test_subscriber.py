@@ -112,6 +112,21 @@ def test_a_burst_is_received_whole(ear: Ear, client: redis.Redis) -> None:
     assert len(ear.gaps) == 1
 
 
+def test_what_has_arrived_and_is_not_handed_on_bounds_what_we_vouch_for(ear: Ear, client: redis.Redis) -> None:
+    pipe = client.pipeline(transaction=False)
+    for number in range(20_000):
+        pipe.publish("cache:x", f"users:{number}")
+    pipe.execute()
+    arrived = time.monotonic()
+    ear.subscriber._absorb(arrived)
+    ear.subscriber._absorb(arrived + 2.0)  # two seconds later the same bytes still wait
+
+    assert ear.subscriber.alive_until() >= arrived
+    assert ear.subscriber.current_until() == arrived + DEADLINE
+    ear.until(lambda: len(ear.messages) == 20_000)
+    assert ear.subscriber.current_until() == ear.subscriber.alive_until()
+
+
 def test_a_pattern_without_glob_characters_is_a_plain_subscription(server: RedisServer, client: redis.Redis) -> None:
     ear = Ear(settings(server.url), "cache:one")
     ear.until(lambda: ear.gaps)

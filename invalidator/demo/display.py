@@ -117,6 +117,6 @@ class _Table:
         for kind in progress.kinds:
             table.add_row(*row(kind, progress.readings))
         done = min(progress.elapsed, progress.seconds)
-        head = Text.assemble((f"{done:4.1f} of {progress.seconds:g} s", "bold"), f"   {summary(progress)}")
+        head = Text.assemble((f"{done:4.1f} s", "bold"), f"  {summary(progress)}")
         events = [Text(event, style="yellow") for event in progress.events]
         self._live.update(Group(head, Text(), table, Text(), *events))

@@ -41,7 +41,7 @@ def cut_the_subscription(stage: Stage, seconds: float) -> str:
         time.sleep(seconds)
         redis.config_set("maxclients", limit)
     healed = _recovered(stage, began, lambda: True)
-    return f"subscribed again {healed} after the cut; Redis was closed for {seconds * 1000:,.0f} ms"
+    return f"subscribed again {healed} after the cut; Redis was shut {seconds * 1000:,.0f} ms"
 
 
 def children(pid: int) -> list[int]:

@@ -60,7 +60,7 @@ class Subscriber:
         self.state: State = "waiting"
         self._link: Link | None = None
         self._reader = hiredis.Reader()
-        self._backlog: deque[bytes] = deque()
+        self._backlog: deque[tuple[float, bytes]] = deque()  # each chunk with the second of its arrival
         self._backlog_size = 0
         self._outage: tuple[GapCause, float] | None = ("start", now)
         self._attempts = 0
@@ -75,8 +75,13 @@ class Subscriber:
         return self._link.fileno() if self._link and self._backlog_size < BACKLOG_LIMIT else None
 
     def alive_until(self) -> float:
-        """Until when the subscription is proven to be alive; 0.0 if it is not, or something has not been handed on."""
-        return self._last_byte + self._heartbeat.deadline if self.state == "live" and not self._backlog else 0.0
+        """Until when the subscription is proven to be alive; 0.0 if it is not."""
+        return self._last_byte + self._heartbeat.deadline if self.state == "live" else 0.0
+
+    def current_until(self) -> float:
+        """The same for whoever must have heard everything: counted from the oldest bytes that we have not handed on."""
+        oldest = self._backlog[0][0] if self._backlog else self._last_byte
+        return oldest + self._heartbeat.deadline if self.state == "live" else 0.0
 
     def next_due(self, now: float) -> float:
         """Seconds until `turn` should be called though nothing was received."""
@@ -149,7 +154,7 @@ class Subscriber:
                     return
                 self._last_byte = now
                 self._asked = None
-                self._backlog.append(chunk)
+                self._backlog.append((now, chunk))
                 self._backlog_size += len(chunk)
         except OSError as error:
             self._lose("disconnect", now, str(error))
@@ -159,7 +164,7 @@ class Subscriber:
         events: list[Gap | list[Message]] = []
         messages: list[Message] = []
         for _ in range(len(self._backlog) if everything else min(CHUNKS_AT_ONCE, len(self._backlog))):
-            chunk = self._backlog.popleft()
+            _, chunk = self._backlog.popleft()
             self._backlog_size -= len(chunk)
             try:
                 self._reader.feed(chunk)

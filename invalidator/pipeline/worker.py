@@ -83,7 +83,7 @@ class Worker:
             self.turn(clock())  # what the socket holds has been sent to us, and will not be sent again
         self._slots.state(STOPPING)
         self._subscriber.close()
-        self._vouch(0.0)
+        self._vouch()
         if not self._orphaned:
             self._dispatcher.stop(clock() + stop_timeout)
         self._slots.beat(clock())
@@ -98,7 +98,7 @@ class Worker:
                 invalidations = self._decoded(arrived)  # decoded
                 self._dispatcher.dispatch(invalidations, now)  # coalesced and dispatched, lane by lane
         self._dispatcher.turn()  # purged and acknowledged: here, or on the lanes' own threads
-        self._vouch(self._subscriber.alive_until())
+        self._vouch()
         self._become_ready()
 
     def _wait(self) -> float:
@@ -155,9 +155,10 @@ class Worker:
         self._confirmed = self._confirmed or now
         self._events.gap(gap)
 
-    def _vouch(self, until: float) -> None:
+    def _vouch(self) -> None:
+        until = self._subscriber.alive_until()
         self._slots.subscribed_until(until)
-        self._dispatcher.vouch(until)
+        self._dispatcher.vouch(self._subscriber.current_until())
         if (until > 0) != self._subscribed:
             self._subscribed = until > 0
             self._events.announce()
