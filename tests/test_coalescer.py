@@ -8,7 +8,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from invalidator.messages import Batch, Failure, PurgeResult, Target
 from invalidator.pipeline.coalescer import Pending, Policy
-from invalidator.pipeline.lane import targets_of
+from invalidator.pipeline.answers import targets_of
 from invalidator.pipeline.pace import (
     ATTEMPT_SECONDS,
     FLUSH_SECONDS,
@@ -68,6 +68,17 @@ def test_an_idle_lane_waits_for_nothing_and_a_window_is_waited_for() -> None:
     assert patient.take(1.0) is None
     assert 0.04 < patient.next_due(1.0) < 0.06
     assert patient.take(1.06) is not None
+
+
+def test_what_gathers_is_not_overdue_and_what_failed_is() -> None:
+    lane = pending(window=0.05)
+    lane.add(keys("a"), soft=False, ts=None, now=0.0)
+    gathering = lane.is_overdue()
+    lane.settle(take(lane, 1.0), PurgeResult((Failure(Target("key", "a"), "error"),)), 1.0)
+    failed = lane.is_overdue()
+    lane.settle(take(lane, 2.0), PurgeResult(), 2.0)
+
+    assert (gathering, failed, lane.is_overdue()) == (False, True, False)
 
 
 def test_removing_replaces_marking_as_stale_and_not_the_other_way_round() -> None:

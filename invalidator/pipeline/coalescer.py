@@ -120,6 +120,10 @@ class Pending:
         """Whether a flush was asked for and is not done."""
         return bool(self._flush or self._flush_in_flight)
 
+    def is_overdue(self) -> bool:
+        """Whether something was to be done by now and is not: a flush, or what has failed and is to be tried again."""
+        return self.is_flushing() or bool(self._again) or self._whole.attempts > 0
+
     @property
     def failures(self) -> int:
         """Attempts that failed as a whole since the last that did not."""

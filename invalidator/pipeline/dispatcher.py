@@ -47,13 +47,9 @@ class Dispatcher:
             lane.turn()
 
     def vouch(self, until: float) -> None:
-        """Tell the inline backends how long the subscription is known to be alive; 0.0: it is not.
-
-        A backend that owes work is not told that all is well: what it serves could be older than a message we have.
-        """
+        """Tell the inline backends how long the subscription is known to be alive; 0.0: it is not."""
         for lane in self._lanes:
-            if lane.backend.inline:
-                lane.backend.subscribed(until if lane.is_clean() else 0.0)
+            lane.vouch(until)
 
     def next_due(self, now: float) -> float:
         """Seconds until `turn` should be called."""

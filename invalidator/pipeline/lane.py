@@ -9,15 +9,16 @@ import traceback
 from typing import TYPE_CHECKING, Any
 
 from invalidator.errors import EXIT_BUG, BackendError
-from invalidator.messages import EVERYTHING, Failure, PurgeResult, Receipt, Target
+from invalidator.logs import Logger, Occasionally
+from invalidator.messages import Receipt
+from invalidator.pipeline.answers import all_failed, checked
 from invalidator.slots import clock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from invalidator.backend import Backend
-    from invalidator.logs import Logger
-    from invalidator.messages import Batch, FlushCause, Invalidation
+    from invalidator.messages import Batch, FlushCause, Invalidation, PurgeResult, Target
     from invalidator.pipeline.coalescer import Pending
     from invalidator.pipeline.deadletter import DeadLetters
     from invalidator.pipeline.receipts import Receipts
@@ -90,10 +91,10 @@ class Lane:
         with self._condition:
             return not self._pending.is_flushing() or self._pending.failures > 0
 
-    def is_clean(self) -> bool:
-        """Whether the backend has done everything that it was asked for."""
+    def is_sound(self) -> bool:
+        """Whether the backend has done all that was due: no flush is owed, and nothing that it was asked for failed."""
         with self._condition:
-            return not self._pending and not self._pending.is_flushing()
+            return not self._pending.is_overdue()
 
     def next_due(self, now: float) -> float:
         """Seconds until `turn` should be called; infinite for a lane with a thread."""
@@ -104,6 +105,19 @@ class Lane:
         if self.backend.inline:
             while batch := self._pending.take(clock()):
                 self._attempt(batch)
+
+    def vouch(self, until: float) -> None:
+        """Tell an inline backend how long the subscription is known to be alive; 0.0: it is not.
+
+        One that owes work is not told that all is well: what it serves could be older than a message we have.
+        """
+        if not self.backend.inline:
+            return
+        try:
+            self.backend.subscribed(until if self.is_clean() else 0.0)
+        except BaseException as error:  # noqa: BLE001  # a plugin's: it harms its own backend alone
+            if (held := self._seldom.due("subscribed", clock())) is not None:
+                self._log.error("plugin.raised", hook="subscribed", error=repr(error), held_back=held)
 
     def stop(self) -> None:
         """Do what is pending without waiting for its time, and then end. Returns at once; `join` waits."""
@@ -143,7 +157,7 @@ class Lane:
     def _close(self) -> None:
         try:
             self.backend.close()
-        except Exception as error:  # noqa: BLE001  # a plugin's; there is nothing left that it could harm
+        except BaseException as error:  # noqa: BLE001  # a plugin's; there is nothing left that it could harm
             self._log.error("plugin.raised", hook="close", error=repr(error))
 
     def _next_batch(self) -> Batch | None:
@@ -183,15 +197,12 @@ class Lane:
 
     def _ask(self, batch: Batch) -> PurgeResult:
         try:
-            result = self._purge(batch=batch)
+            return checked(self._purge(batch=batch), batch)
         except BackendError as error:
-            return _all_failed(batch, error)
-        except (Exception, SystemExit) as error:  # noqa: BLE001  # a plugin's: its backend has failed, not the worker
+            return all_failed(batch, error)
+        except BaseException as error:  # noqa: BLE001  # a plugin's: its backend has failed, not the worker
             self._log.error("purge.raised", error=repr(error))
-            return _all_failed(batch, BackendError("error", repr(error)))
-        if not isinstance(result, PurgeResult) or not all(isinstance(item, Failure) for item in result.failures):
-            return _all_failed(batch, BackendError("error", f"purge gave no PurgeResult: {str(result)[:200]}"))
-        return result
+            return all_failed(batch, BackendError("error", repr(error)))
 
     def _known(self, targets: Sequence[Target], now: float) -> list[Target]:
         policy = self._pending.policy
@@ -206,19 +217,3 @@ class Lane:
     def _bury(self, letters: list[tuple[Target, str]]) -> None:
         kept = not letters or self._dead_letters.write(letters, time.time())
         self._pending.end("dead" if kept else "lost", len(letters))
-
-
-def _all_failed(batch: Batch, error: BackendError) -> PurgeResult:
-    failures = tuple(Failure(target, error.reason, error.retry, error.detail) for target in targets_of(batch))
-    return PurgeResult(failures, error.retry_after)
-
-
-def targets_of(batch: Batch) -> Iterator[Target]:
-    """The targets of a batch, one by one."""
-    yield from (Target("key", value) for value in batch.keys)
-    yield from (Target("tag", value) for value in batch.tags)
-    yield from (Target("prefix", value) for value in batch.prefixes)
-    yield from (Target("pattern", value) for value in batch.patterns)
-    yield from (Target("url", value) for value in batch.urls)
-    if batch.all:
-        yield EVERYTHING

@@ -1,0 +1,60 @@
+"""A backend's answer, made safe to count: whatever a plugin gives or raises becomes a PurgeResult. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from invalidator.errors import BackendError
+from invalidator.messages import EVERYTHING, FAILURE_REASONS, Failure, PurgeResult, Target
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from invalidator.messages import Batch
+
+
+def checked(answer: object, batch: Batch) -> PurgeResult:
+    """The answer itself if it is one; otherwise a failure of the whole batch, which says what it was instead."""
+    if isinstance(answer, PurgeResult) and _is_sound(answer):
+        return answer
+    what = "a PurgeResult with values of a wrong type in it" if isinstance(answer, PurgeResult) else repr(type(answer))
+    return all_failed(batch, BackendError("error", f"purge gave {what}, not a PurgeResult"))
+
+
+def all_failed(batch: Batch, error: BackendError) -> PurgeResult:
+    """The answer that a backend gives by raising `error`."""
+    failures = tuple(Failure(target, error.reason, error.retry, error.detail) for target in targets_of(batch))
+    return checked(PurgeResult(failures, error.retry_after), batch)
+
+
+def targets_of(batch: Batch) -> Iterator[Target]:
+    """The targets of a batch, one by one."""
+    yield from (Target("key", value) for value in batch.keys)
+    yield from (Target("tag", value) for value in batch.tags)
+    yield from (Target("prefix", value) for value in batch.prefixes)
+    yield from (Target("pattern", value) for value in batch.patterns)
+    yield from (Target("url", value) for value in batch.urls)
+    if batch.all:
+        yield EVERYTHING
+
+
+def _is_sound(result: PurgeResult) -> bool:
+    # Annotations bind no plugin. A reason that has no counter, say, would raise where the lane counts it.
+    return (
+        isinstance(result.failures, tuple)
+        and all(map(_is_failure, result.failures))
+        and isinstance(result.retry_after, int | float)
+        and result.retry_after == result.retry_after  # NaN: the time at which to ask again would never come
+    )
+
+
+def _is_failure(value: object) -> bool:
+    return (
+        isinstance(value, Failure)
+        and isinstance(value.target, Target)
+        and isinstance(value.target.kind, str)
+        and isinstance(value.target.value, str)
+        and value.reason in FAILURE_REASONS
+        and isinstance(value.retry, bool)
+        and isinstance(value.detail, str)
+    )
