@@ -1,0 +1,42 @@
+# Every target does its own set-up: Python 3.11 or newer with pip, git and make are all that a machine needs.
+# `make test ARGS="-k lru"` and `make demo ARGS="--seconds 3"` pass arguments on.
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check format docs clean
+
+VENV := .venv
+RUN := $(VENV)/bin/
+PROJECTS := pyproject.toml $(wildcard plugins/*/pyproject.toml)
+STAMP := $(VENV)/.installed
+
+help: ## what there is to make
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
+
+demo: $(STAMP) ## the main job, live: a daemon, real servers, faults, and a verdict
+	@$(RUN)invalidator demo $(ARGS)
+
+test: $(STAMP) ## all tests, on real servers (installs those it may, see system-packages.txt)
+	@scripts/system-packages
+	@$(RUN)python -m pytest $(ARGS)
+
+check: $(STAMP) ## format, lint, strict types and import contracts; changes nothing
+	@$(RUN)ruff format --check
+	@$(RUN)ruff check
+	@$(RUN)mypy
+	@$(RUN)lint-imports
+
+format: $(STAMP) ## formats the code, and mends what the linter can mend
+	@$(RUN)ruff format
+	@$(RUN)ruff check --fix
+
+docs: $(STAMP) ## writes again what is derived from the models: example, schema, reference
+	@$(RUN)python -m invalidator.topology.reference
+
+clean: ## removes the virtual environment and every cache
+	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Installed again only when what is installed, or how, has changed: a second run starts at once.
+$(STAMP): $(PROJECTS) constraints.txt scripts/venv
+	@scripts/venv $(VENV)
+	@touch $@
