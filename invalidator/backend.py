@@ -26,7 +26,7 @@ class Backend:
     """
 
     inline: ClassVar[bool] = False
-    """True only if no call ever blocks (memory, no I/O): the lane then runs on the worker's loop, without a hand-off."""
+    """True only if no call ever blocks (memory, no I/O): then the lane runs on the worker's loop, with no hand-off."""
 
     node: str = ""
     """Which of several servers this is, for logs and metrics: `127.0.0.1:11211`. Empty when there is only one."""
@@ -42,7 +42,7 @@ class Backend:
         """Prove, without purging anything, that `purge` could work; for `check --connect`. Raises BackendError."""
 
     def subscribed(self, until: float) -> None:
-        """The worker's subscription is proven to be alive until this monotonic second unless it is renewed; 0.0: it is not.
+        """The subscription is proven to be alive until this monotonic second unless it is renewed; 0.0: it is not.
 
         Called from the worker's loop, for inline backends alone, and only after everything that arrived was purged.
         """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 def full_jitter(attempt: int, first: float, longest: float, chance: float) -> float:
-    """Seconds before reconnecting for the `attempt`-th time (from 1): anywhere below a bound that doubles up to `longest`.
+    """Seconds before reconnecting for the `attempt`-th time (from 1): below a bound that doubles up to `longest`.
 
     A fleet that loses one Redis comes back spread over the whole bound, not in step.
     """

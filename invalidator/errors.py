@@ -74,7 +74,7 @@ class DecodeError(InvalidatorError):
 
 
 class BackendError(InvalidatorError):
-    """A backend did not purge any of a batch. `retry` says whether asking again may help; `retry_after` when (seconds)."""
+    """A backend did not purge any of a batch. `retry`: asking again may help; `retry_after`: when (seconds)."""
 
     exit_code = EXIT_UNREACHABLE
 

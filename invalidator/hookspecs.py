@@ -34,7 +34,11 @@ def backend_types() -> Mapping[str, type[BackendOptions]]:  # type: ignore[empty
 
 
 @hookspec(firstresult=True)
-def make_backend(type: str, options: BackendOptions, context: BackendContext) -> Backend | Sequence[Backend] | None:  # noqa: A002
+def make_backend(
+    type: str,  # noqa: A002
+    options: BackendOptions,
+    context: BackendContext,
+) -> Backend | Sequence[Backend] | None:
     """The backend of this type, or one for each server that must be purged on its own; None if the type is not yours.
 
     Called in the worker's process while it starts, once for each backend that the worker names, and by
@@ -54,7 +58,7 @@ def purge(batch: Batch) -> PurgeResult | None:
 
 @hookspec(firstresult=True)
 def decode(payload: bytes, channel: bytes) -> Invalidation | None:
-    """What a payload in a format of your own asks for; None leaves it to the next plugin, and at last to the contract's formats.
+    """What a payload in a format of your own asks for; None leaves it to the next plugin, and at last to us.
 
     Called in the worker's process once for each message, on the loop that reads from Redis: keep it to microseconds. An
     exception rejects that one message, with reason `plugin`.
@@ -63,7 +67,7 @@ def decode(payload: bytes, channel: bytes) -> Invalidation | None:
 
 @hookspec
 def on_gap(worker: str, gap: Gap) -> None:
-    """Messages may have been missed, and the subscription is confirmed again. The flush is not yours to do: it is under way.
+    """Messages may have been missed, and the subscription is confirmed again. The flush is not yours to do.
 
     Called in the worker's process, on its loop, once for each Gap. An exception is logged.
     """
@@ -71,7 +75,10 @@ def on_gap(worker: str, gap: Gap) -> None:
 
 @hookspec
 def worker_started(worker: str) -> None:
-    """A worker is ready: subscribed, and its start's flush done. Called in the worker's process. An exception is logged."""
+    """A worker is ready: subscribed, and its start's flush done.
+
+    Called in the worker's process, once. An exception is logged.
+    """
 
 
 @hookspec
@@ -84,7 +91,7 @@ def worker_stopped(worker: str) -> None:
 
 @hookspec
 def topology_applied(topology: Topology) -> None:
-    """A topology takes effect: at the start, and at each reload that changes something, before any of its workers is forked.
+    """A topology takes effect: at the start, and at each reload, before any of its workers is forked.
 
     Called in the supervisor's process. It must start no thread. An exception is fatal at the start, and fails a reload.
     """

@@ -17,7 +17,7 @@ from typing import Literal, TypeAlias
 
 Level = Literal["debug", "info", "warning", "error"]
 Format = Literal["auto", "text", "json"]
-Value: TypeAlias = "str | int | float | bool | None | list[str] | tuple[str, ...]"
+Value: TypeAlias = "str | int | float | bool | list[str] | tuple[str, ...] | None"
 
 LEVELS: dict[Level, int] = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 _JOURNAL_PRIORITY: dict[Level, str] = {"debug": "<7>", "info": "<6>", "warning": "<4>", "error": "<3>"}

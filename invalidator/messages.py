@@ -99,8 +99,8 @@ class Batch:
     """What one lane asks of its backend in one call: distinct targets, sorted by kind.
 
     `soft` asks for "mark stale" instead of "remove"; a backend that cannot do so removes. `cause` is empty for targets
-    that messages asked for; for a flush it is the Gap's cause, or `unsupported` where a flush stands for a kind of target
-    that the backend lacks. `attempt` counts from 1. `deadline` is the monotonic
+    that messages asked for; for a flush it is the Gap's cause, or `unsupported` where a flush stands for a kind of
+    target that the backend lacks. `attempt` counts from 1. `deadline` is the monotonic
     second by which the backend is to have answered: an answer after it is one that nobody waited for.
     """
 

@@ -20,7 +20,7 @@ from pydantic import (
     WithJsonSchema,
 )
 
-from invalidator.messages import Kind
+from invalidator.messages import Kind  # noqa: TC001  # pydantic reads the annotations
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -128,7 +128,7 @@ class BackendOptions(Settings):
         return None
 
     def problems(self, topology: Topology) -> Iterable[str]:
-        """What is wrong with these options in this topology, as texts for the operator. Offline: nothing is contacted."""
+        """What is wrong with these options in this topology, as texts for the operator. Nothing is contacted."""
         del topology
         return ()
 

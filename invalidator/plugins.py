@@ -62,7 +62,7 @@ class Plugins(pluggy.PluginManager):
             self.register(plugin, name)
             self._check_hooks(plugin)
             types = self._types_of(name)
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # a plugin's code may raise anything, and must not end ours
             if self.has_plugin(name):
                 self.unregister(name=name)
             if isinstance(error, PluginError):
@@ -188,7 +188,7 @@ def _from_entry_point(name: str, known: Mapping[str, list[metadata.EntryPoint]])
         )
     try:
         return found[0].load()
-    except (Exception, SystemExit) as error:  # a plugin's code may raise anything, and must not end ours
+    except (Exception, SystemExit) as error:  # see above
         raise PluginError(f"the plugin is broken: {_told(error)}") from error
 
 

@@ -62,6 +62,9 @@ _BACKEND_AT = {name: index for index, name in enumerate(BACKEND_WORDS)}
 _BACKEND_FORMAT = f"={len(BACKEND_WORDS)}Q"
 _PATIENCE = 0.05
 """Seconds to wait for a writer in the middle of a write: it may have lost its processor, or be stopped, or dead."""
+_LONGEST_OBSERVED = 3600.0
+"""Seconds. A time that is longer counts as this: it lies beyond the last bucket, and says nothing about us."""
+_WORD_MASK = (1 << 64) - 1
 
 Words = dict[str, int]
 
@@ -165,10 +168,12 @@ class BackendSlots:
             words[0] += 1
 
     def _observe(self, histogram: str, seconds: float) -> None:
-        seconds = max(0.0, seconds)  # a publisher's clock that runs ahead would make it negative
+        # A publisher's clock may run ahead, or say anything at all: it must not overflow a word, which would raise.
+        seconds = min(max(0.0, seconds), _LONGEST_OBSERVED)
         first = _BACKEND_AT[f"{histogram}:{PURGE_BOUNDS[0]:g}"]
         self._words[first + bisect_left(PURGE_BOUNDS, seconds)] += 1
-        self._words[first + len(PURGE_BOUNDS) + 1] += int(seconds * 1e9)
+        total = first + len(PURGE_BOUNDS) + 1
+        self._words[total] = (self._words[total] + int(seconds * 1e9)) & _WORD_MASK
 
 
 def alive_for(region: Region, now: float) -> float:

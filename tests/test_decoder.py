@@ -117,6 +117,7 @@ def test_an_absent_text_may_be_written_as_null() -> None:
         (b'{"keys":["a"],"keys":["b"]}', "ambiguous"),
         (b'{"keys":["a"],"k\\u0065ys":["b"]}', "ambiguous"),
         (b'{"x":' + b"[" * 3000 + b"]" * 3000 + b',"keys":["a"]}', "depth"),
+        (b'{"keys":["a"],"x":' + b"[" * 40 + b"]" * 40 + b"}", "depth"),
         (b'{"specversion":"1.0","id":"1"}', "shape"),
         (b'{"specversion":"2.0","data":{"keys":["a"]}}', "version"),
         (b'{"specversion":"1.0","data":{"keys":["a"]},"data":{"keys":["b"]}}', "ambiguous"),
@@ -134,6 +135,13 @@ def test_one_bad_target_rejects_only_itself() -> None:
 
     assert invalidation.targets == (Target("key", "good"),)
     assert invalidation.rejected == ("control", "empty", "not_allowed")
+
+
+def test_brackets_in_a_text_are_not_levels() -> None:
+    key = '["' * 100
+    payload = json.dumps({"keys": [key], "x": [[[["deep", "enough"]]]]}).encode()
+
+    assert decode(payload, DEFAULT, 8192).targets == (Target("key", key),)
 
 
 def test_a_key_that_is_called_like_a_field_is_not_taken_for_one() -> None:

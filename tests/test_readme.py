@@ -63,7 +63,7 @@ def test_each_file_of_the_picture_is_in_its_room() -> None:
     for line in picture.splitlines():
         if named := re.search(r"\b(\w+)/ ", line):
             room = Path(named[1])
-        if line.startswith(("plugins.py", "messages.py")):
+        if line.strip().startswith(("plugins.py", "messages.py")):
             room = Path()
         missing += [
             name

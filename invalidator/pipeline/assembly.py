@@ -8,14 +8,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from invalidator.backend import Backend, BackendContext
-from invalidator.errors import DecodeError, PluginError
+from invalidator.errors import PluginError
 from invalidator.hookspecs import hookimpl
-from invalidator.messages import EVERYTHING, Invalidation, Message, Target
+from invalidator.messages import EVERYTHING, Target
 from invalidator.pipeline.coalescer import Pending, Policy
 from invalidator.pipeline.connection import connect
 from invalidator.pipeline.deadletter import DeadLetters
-from invalidator.pipeline.decoder import decode
 from invalidator.pipeline.dispatcher import Dispatcher
+from invalidator.pipeline.formats import decoder
 from invalidator.pipeline.lane import Lane
 from invalidator.pipeline.receipts import Receipts
 from invalidator.pipeline.subscriber import Subscriber
@@ -51,7 +51,7 @@ def assemble(
     name = f"invalidator:{spec.name}"
     return Worker(
         subscriber=Subscriber(settings, spec.pattern, lambda: connect(settings, name), waker.wake, log, clock()),
-        decode=_decoder(spec, plugins, log),
+        decode=decoder(plugins, frozenset(spec.allow), spec.max_payload),
         dispatcher=Dispatcher(make_lanes(topology, spec, plugins, region, waker.wake, log), log),
         slots=region.worker(),
         surroundings=Surroundings(signals, waker, lifeline),
@@ -153,31 +153,8 @@ def flush_targets(flush: Flush) -> tuple[Target, ...]:
     return tuple(Target("tag", tag) for tag in flush.tags or ()) or (EVERYTHING,)
 
 
-def _decoder(spec: WorkerSpec, plugins: pluggy.PluginManager, log: Logger) -> Callable[[Message], Invalidation]:
-    allow, limit = frozenset(spec.allow), spec.max_payload
-
-    def built_in(message: Message) -> Invalidation:
-        return decode(message.payload, allow, limit)
-
-    # A hook call costs 2 µs: ruinous for each message, so it is paid only where a plugin takes part.
-    if not plugins.hook.decode.get_hookimpls():
-        return built_in
-
-    def through_plugins(message: Message) -> Invalidation:
-        try:
-            invalidation = plugins.hook.decode(payload=message.payload, channel=message.channel)
-        except DecodeError:
-            raise
-        except Exception as error:
-            raise DecodeError("plugin", repr(error)) from error
-        return invalidation if isinstance(invalidation, Invalidation) else built_in(message)
-
-    log.debug("decode.plugins", count=len(plugins.hook.decode.get_hookimpls()))
-    return through_plugins
-
-
 def _observe(call: Callable[[], object], hook: str, log: Logger) -> None:
     try:
         call()
-    except Exception as error:  # noqa: BLE001  # an observer's fault is never the worker's
+    except BaseException as error:  # noqa: BLE001  # an observer's fault is never the worker's
         log.error("plugin.raised", hook=hook, error=repr(error))

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _GLOB = re.compile(r"[*?\[]")
+_BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*+"|[\[\]{}]', re.DOTALL)
+DEEPEST = 32
+"""Levels of nesting that a payload may have."""
 _LISTS: tuple[tuple[str, Kind], ...] = (
     ("keys", "key"),
     ("tags", "tag"),
@@ -78,9 +81,9 @@ def _decode_bare(payload: bytes, allow: Container[Kind]) -> Invalidation:
     target = Target("key", text)
     if _GLOB.search(text):
         target = _from_glob(text)
-    refusal = _refusal(target, allow)
-    if refusal:
-        raise DecodeError(refusal, target.kind)
+    refused = refusal(target, allow)
+    if refused:
+        raise DecodeError(refused, target.kind)
     return Invalidation((target,))
 
 
@@ -114,6 +117,8 @@ def _decode_json(payload: bytes, allow: Container[Kind]) -> Invalidation:
 
 
 def _parse(payload: bytes) -> Envelope:
+    if _depth(payload) > DEEPEST:
+        raise DecodeError("depth", f"more than {DEEPEST} levels")
     try:
         if not payload.isascii():
             payload.decode()  # the parser looks only at the members that it reads
@@ -133,6 +138,17 @@ def _parse(payload: bytes) -> Envelope:
     if not envelope.specversion.startswith("1.") or envelope.data is None:
         raise DecodeError("version" if envelope.data else "shape", "CloudEvents 1.0 with data is what we read")
     return envelope.data
+
+
+def _depth(payload: bytes) -> int:
+    # How deep a parser goes before it gives up differs from one Python to the next; what we accept must not.
+    if payload.count(b"[") + payload.count(b"{") <= DEEPEST:
+        return 0
+    depth = deepest = 0
+    for bracket in _BRACKETS.findall(payload):
+        depth += {b"[": 1, b"{": 1, b"]": -1, b"}": -1}.get(bracket, 0)
+        deepest = max(deepest, depth)
+    return deepest
 
 
 def _names_twice(payload: bytes, envelope: Envelope) -> bool:
@@ -161,11 +177,11 @@ def _targets(envelope: Envelope, allow: Container[Kind]) -> tuple[tuple[Target, 
     for name, kind in _LISTS:
         for value in getattr(envelope, name):
             target = Target(kind, value)
-            refusal = _refusal(target, allow)
-            if refusal is None:
+            refused = refusal(target, allow)
+            if refused is None:
                 accepted.append(target)
             else:
-                rejected.append(refusal)
+                rejected.append(refused)
     if envelope.all:
         if "all" in allow:
             accepted.append(EVERYTHING)
@@ -174,7 +190,8 @@ def _targets(envelope: Envelope, allow: Container[Kind]) -> tuple[tuple[Target, 
     return tuple(accepted), tuple(rejected)
 
 
-def _refusal(target: Target, allow: Container[Kind]) -> RejectReason | None:
+def refusal(target: Target, allow: Container[Kind]) -> RejectReason | None:
+    """Why a message may not name this target; None if it may."""
     kind, value = target
     if kind not in allow:
         return "not_allowed"

@@ -51,6 +51,7 @@ class Lane:
         self._log = log
         self._changed = changed
         self._condition = threading.Condition(threading.Lock())
+        self._seldom = Occasionally(10.0)
         self._stopping = False
         self._thread: threading.Thread | None = None
 
@@ -109,12 +110,13 @@ class Lane:
     def vouch(self, until: float) -> None:
         """Tell an inline backend how long the subscription is known to be alive; 0.0: it is not.
 
-        One that owes work is not told that all is well: what it serves could be older than a message we have.
+        One that owes a flush, or has failed, is not told that all is well: what it serves could be older than a message
+        that it was asked to act on. What merely gathers, as its operator wished, is no debt.
         """
         if not self.backend.inline:
             return
         try:
-            self.backend.subscribed(until if self.is_clean() else 0.0)
+            self.backend.subscribed(until if self.is_sound() else 0.0)
         except BaseException as error:  # noqa: BLE001  # a plugin's: it harms its own backend alone
             if (held := self._seldom.due("subscribed", clock())) is not None:
                 self._log.error("plugin.raised", hook="subscribed", error=repr(error), held_back=held)

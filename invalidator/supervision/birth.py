@@ -51,7 +51,7 @@ def be_worker(
     except InvalidatorError as error:
         log.error("worker.failed", error=str(error))
         sys.exit(error.exit_code)
-    except Exception as error:  # noqa: BLE001  # the last chance to say why; the supervisor sees only a number
+    except (Exception, SystemExit) as error:  # noqa: BLE001  # the last chance to say why; the supervisor sees only a number
         log.error("worker.crashed", error=repr(error), traceback=traceback.format_exc()[-2000:])
         sys.exit(EXIT_BUG)
 

@@ -168,7 +168,7 @@ class Supervisor:
             loaded.plugins.hook.topology_applied(topology=loaded.topology)
         except InvalidatorError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise PluginError(f"a plugin cannot work with this topology: {error!r}") from error
         if threading.active_count() > 1:
             names = ", ".join(thread.name for thread in threading.enumerate())
@@ -200,7 +200,7 @@ class Supervisor:
     def _reaped(self, child: Child) -> None:
         try:
             self._loaded.plugins.hook.worker_stopped(worker=child.spec.name)
-        except Exception as error:  # noqa: BLE001  # an observer's fault is never the supervisor's
+        except (Exception, SystemExit) as error:  # noqa: BLE001  # an observer's fault is never the supervisor's
             self._log.error("plugin.raised", hook="worker_stopped", error=repr(error))
         if child in self._leaving and child.state == "EXITED" and not self._stopping:
             self._leaving.remove(child)
