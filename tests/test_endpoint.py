@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import resource
 import select
 import socket
 import threading
@@ -30,7 +32,7 @@ def serving(address: str) -> Iterator[Endpoint]:
     def loop() -> None:
         while not done.is_set():
             poll = select.poll()
-            for fd, events in server.fds():
+            for fd, events in server.fds(time.monotonic()):
                 poll.register(fd, events)
             ready = {fd for fd, _ in poll.poll(20)}
             server.turn(ready, time.monotonic())
@@ -115,6 +117,28 @@ def test_more_clients_than_there_is_room_for_wait_and_are_served_later(
     assert b"hello" in ask(server, b"GET /hello HTTP/1.1\r\n\r\n")
     for client in silent:
         client.close()
+
+
+def test_without_a_free_file_descriptor_it_rests_and_does_not_spin() -> None:
+    server = Endpoint(f"127.0.0.1:{free_port()}", {})
+    host, _, port = server.address.rpartition(":")
+    with socket.socket() as client:
+        client.connect((host, int(port)))
+        before = resource.getrlimit(resource.RLIMIT_NOFILE)
+        spare = os.dup(0)
+        os.close(spare)  # the lowest free number: no file descriptor above it is to be had
+        resource.setrlimit(resource.RLIMIT_NOFILE, (spare, before[1]))
+        try:
+            server.turn({server._listener.fileno()}, now=100.0)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+        assert list(server.fds(100.5)) == []
+        assert server.next_due(100.5) == 0.5
+        assert [fd for fd, _ in server.fds(101.0)] == [server._listener.fileno()]
+        server.turn({server._listener.fileno()}, now=101.0)
+        assert len(server._clients) == 1
+    server.close()
 
 
 def test_it_listens_on_a_unix_socket_too(tmp_path: Path) -> None:

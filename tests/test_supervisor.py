@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import textwrap
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -99,6 +100,24 @@ def test_a_stopped_worker_is_left_alone_until_its_heartbeat_is_overdue(
     run.wait_ready()
 
     assert run.pids() == [stopped]
+
+
+def test_a_machine_that_stood_still_is_no_reason_to_kill_anybody(redis_server: MakeRedis, daemon: MakeDaemon) -> None:
+    # A suspended laptop or a paused virtual machine: everybody's heartbeat is old, and nobody hangs.
+    run = daemon(topology(redis_server(), "a", "b", heartbeat_timeout="1s"))
+    workers = run.pids()
+    for pid in (run.pid, *workers):
+        os.kill(pid, signal.SIGSTOP)
+    asleep_until = time.monotonic() + 3
+    wait_until(lambda: time.monotonic() > asleep_until)
+    run.signal(signal.SIGCONT)
+    wait_until(lambda: "supervisor.held_up" in run.logs(), 5, run.logs)
+    for pid in workers:
+        os.kill(pid, signal.SIGCONT)
+    run.wait_ready()
+
+    assert run.pids() == workers
+    assert run.metrics().value(RESTARTS) == 0
 
 
 CRASHING = """

@@ -71,6 +71,12 @@ class Child:
         self._starts += 1
         self._log.info("worker.forked", pid=process.pid)
 
+    def unborn(self, error: str, now: float) -> None:
+        """It could not be forked: that counts as a death before it was ready."""
+        self._failures += 1
+        self._due = now + self._delay(now)
+        self._log.error("worker.unborn", error=error, delay=self._due - now)
+
     def is_due(self, now: float) -> bool:
         """Whether it is time to fork it."""
         return self.state == "BACKOFF" and now >= self._due
@@ -168,15 +174,16 @@ class Child:
                 self._crashes.append(now)
             else:
                 self._failures += 1
-            pace = self.topology.supervisor.restart
-            delay = restart_delay(
-                self._crashes, self._failures, now, first=pace.first, longest=pace.longest, chance=random.random()
-            )
+            delay = self._delay(now)
         self.restarts[reason] += 1
         self.state = "BACKOFF"
         self._due = now + delay
         say = self._log.info if reason == "reload" else self._log.warning
         say("worker.restarting", pid=pid, reason=reason, exit=code, delay=delay)
+
+    def _delay(self, now: float) -> float:
+        pace, chance = self.topology.supervisor.restart, random.random()
+        return restart_delay(self._crashes, self._failures, now, first=pace.first, longest=pace.longest, chance=chance)
 
     def _reason(self, code: int) -> str:
         if self._next_spec:

@@ -6,6 +6,7 @@ send, and is one of a bounded number; nothing here ever waits.
 
 from __future__ import annotations
 
+import errno
 import select
 import socket
 from contextlib import suppress
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 CLIENT_SECONDS = 5.0
 CLIENT_LIMIT = 64
+REST_SECONDS = 1.0
+_EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 REQUEST_LIMIT = 8192
 _PHRASES = {200: "OK", 400: "Bad Request", 404: "Not Found", 405: "Method Not Allowed", 503: "Service Unavailable"}
 
@@ -48,10 +51,11 @@ class Endpoint:
         self._pages = pages
         self._listener = _listen(address)
         self._clients: dict[int, _Client] = {}
+        self._resting_until = 0.0
 
-    def fds(self) -> Iterator[tuple[int, int]]:
+    def fds(self, now: float) -> Iterator[tuple[int, int]]:
         """What to wait for: file descriptors with their poll() events."""
-        if len(self._clients) < CLIENT_LIMIT:
+        if len(self._clients) < CLIENT_LIMIT and now >= self._resting_until:
             yield self._listener.fileno(), select.POLLIN
         for fd, client in self._clients.items():
             yield fd, select.POLLOUT if client.answer else select.POLLIN
@@ -61,8 +65,11 @@ class Endpoint:
         return (self._listener.fileno(), *self._clients)
 
     def next_due(self, now: float) -> float:
-        """Seconds until the first client's time is over."""
-        return min((client.deadline - now for client in self._clients.values()), default=float("inf"))
+        """Seconds until the first client's time is over, or a rest is."""
+        times = [client.deadline for client in self._clients.values()]
+        if self._resting_until > now:
+            times.append(self._resting_until)
+        return min(times, default=float("inf")) - now
 
     def turn(self, ready: set[int], now: float) -> None:
         """Serve those that are ready, and part with those whose time is over."""
@@ -81,11 +88,18 @@ class Endpoint:
         self._listener.close()
 
     def _accept(self, now: float) -> None:
-        with suppress(OSError):
-            while len(self._clients) < CLIENT_LIMIT:
-                accepted, _ = self._listener.accept()
-                accepted.setblocking(False)
-                self._clients[accepted.fileno()] = _Client(accepted, now + CLIENT_SECONDS)
+        with suppress(BlockingIOError, ConnectionAbortedError):
+            try:
+                while len(self._clients) < CLIENT_LIMIT:
+                    accepted, _ = self._listener.accept()
+                    accepted.setblocking(False)
+                    self._clients[accepted.fileno()] = _Client(accepted, now + CLIENT_SECONDS)
+            except OSError as error:
+                if error.errno in _EXHAUSTED:
+                    # The caller waits on, and would wake us again and again: nobody is accepted for a while instead.
+                    self._resting_until = now + REST_SECONDS
+                else:
+                    raise
 
     def _serve(self, client: _Client) -> bool:
         """One step for one client; False when we are done with it."""

@@ -99,7 +99,7 @@ class Supervisor:
         due = [child.next_due(now, settings) for child in self._all()]
         if self._endpoint:
             due.append(self._endpoint.next_due(now))
-            for fd, events in self._endpoint.fds():
+            for fd, events in self._endpoint.fds(now):
                 poll.register(fd, events)
         seconds = max(0.0, min(due, default=float("inf")))
         ready = {fd for fd, _ in poll.poll(None if seconds == float("inf") else int(seconds * 1000) + 1)}
@@ -193,9 +193,13 @@ class Supervisor:
             not_ours,
         )
         process = self._context.Process(target=be_worker, args=arguments, name=spec.name)
-        with signals.blocked():
-            process.start()
-        child.begin(region, process, clock())
+        try:
+            with signals.blocked():
+                process.start()
+        except OSError as error:  # no process or memory to be had: that may pass, and the others go on
+            child.unborn(str(error), clock())
+        else:
+            child.begin(region, process, clock())
 
     def _reaped(self, child: Child) -> None:
         try:
