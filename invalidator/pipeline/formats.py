@@ -30,7 +30,7 @@ def decoder(
         return built_in
 
     def through_plugins(message: Message) -> Invalidation:
-        payload, channel = message
+        channel, payload = message
         if len(payload) > max_payload:
             raise DecodeError("oversize", f"{len(payload)} bytes, at most {max_payload}")
         try:
