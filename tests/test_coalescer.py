@@ -184,6 +184,53 @@ def test_a_flush_that_fails_is_tried_until_it_is_done() -> None:
     assert not lane.is_flushing()
 
 
+def test_soft_and_hard_wishes_take_turns() -> None:
+    lane = pending()
+    lane.add(keys("soft"), soft=True, ts=None, now=0.0)
+    for number in range(5):
+        lane.add(keys(f"hard{number}"), soft=False, ts=None, now=0.0)
+        batch = take(lane, 0.0)
+        lane.settle(batch, PurgeResult(), 0.0)
+
+    assert lane.ends["purged"] == 6, "one of the five batches was the soft one, and two hard ones went together"
+
+
+def test_flushes_and_targets_take_turns() -> None:
+    lane = pending(flush=(Target("prefix", "users:"),))
+    lane.add(keys("orders:1"), soft=False, ts=None, now=0.0)
+    causes = []
+    for _ in range(3):
+        lane.widen(1, 0.0)
+        batch = take(lane, 0.0)
+        causes.append(batch.cause)
+        lane.settle(batch, PurgeResult(), 0.0)
+
+    assert causes == ["unsupported", "", "unsupported"]
+
+
+def test_a_softer_wish_that_a_retry_takes_the_place_of_is_counted() -> None:
+    lane = pending()
+    lane.add(keys("a"), soft=False, ts=None, now=0.0)
+    flight = take(lane, 0.0)
+    lane.add(keys("a"), soft=True, ts=None, now=0.0)
+    lane.settle(flight, PurgeResult((Failure(Target("key", "a"), "timeout"),)), 0.0)
+    batch = take(lane, lane.next_due(0.0))
+
+    assert (batch.keys, batch.soft) == (("a",), False)
+    assert lane.received == sum(lane.ends.values()) + len(lane)
+
+
+def test_what_could_not_be_dead_lettered_is_lost() -> None:
+    lane = pending()
+    lane.add(keys("a", "b"), soft=False, ts=None, now=0.0)
+    batch = take(lane, 0.0)
+    result = PurgeResult(tuple(Failure(target, "rejected", retry=False) for target in targets_of(batch)))
+
+    assert lane.poison(result) == {Target("key", "a"): "rejected", Target("key", "b"): "rejected"}
+    lane.settle(batch, result, 0.0, unkept=1)
+    assert (lane.ends["dead"], lane.ends["lost"]) == (1, 1)
+
+
 def test_the_publishers_oldest_time_is_kept_for_a_target_that_came_twice() -> None:
     lane = pending()
     lane.add(keys("a"), soft=False, ts=10.0, now=0.0)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from invalidator.messages import GapCause
 
 EVERYTHING = (Target("all"),)
-FLUSHES = Policy("users", "objects", on_gap=True, flush=EVERYTHING)
+FLUSHES = Policy("users", "objects", on_gap=True, on_start=True, flush=EVERYTHING)
 IGNORES = Policy("users", "objects", on_gap=False)
 
 
@@ -161,7 +161,9 @@ def test_a_stop_asks_once_more_for_what_had_failed(tmp_path: Path) -> None:
     assert rig.ended("purged") == 1
 
 
-@pytest.mark.parametrize(("policy", "dead", "pending"), [(FLUSHES, 0, 4), (IGNORES, 4, 0)])
+@pytest.mark.parametrize(
+    ("policy", "dead", "pending"), [(FLUSHES, 0, 4), (IGNORES, 4, 0), (replace(FLUSHES, on_start=False), 4, 0)]
+)
 def test_a_backend_that_hangs_at_the_end_is_left_and_its_targets_are_counted(
     tmp_path: Path, gate: threading.Event, policy: Policy, dead: int, pending: int
 ) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import redis
 
-from tests.support.waiting import wait_until
+from tests.support.waiting import free_port, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -330,6 +330,111 @@ def test_what_is_pending_is_purged_before_the_worker_ends(redis_server: MakeRedi
 
     assert run.stop() == 0
     assert "users:last" in run.logs()
+
+
+def test_a_stop_during_a_replacement_is_a_stop(redis_server: MakeRedis, daemon: MakeDaemon, tmp_path: Path) -> None:
+    server = redis_server()
+    wanted = hanging(server, tmp_path, stop_timeout="1s")
+    run = daemon(wanted)
+    publish(server, "cache:a:x", "users:1")
+    run.wait_metric("invalidator_pending", 1, backend="stuck")
+    wanted["workers"][0]["window"] = "1ms"
+    run.write(wanted)
+    run.signal(signal.SIGHUP)
+    wait_until(lambda: "reload.done" in run.logs(), why=run.logs)
+
+    assert run.stop(deadline=5) == 0
+
+
+def test_a_worker_that_is_removed_during_its_replacement_is_gone(
+    redis_server: MakeRedis, daemon: MakeDaemon, tmp_path: Path
+) -> None:
+    server = redis_server()
+    wanted = hanging(server, tmp_path, stop_timeout="1s")
+    wanted["workers"] += topology(server, "other")["workers"]
+    run = daemon(wanted)
+    publish(server, "cache:a:x", "users:1")
+    run.wait_metric("invalidator_pending", 1, backend="stuck")
+    first = run.pids()
+    wanted["workers"][0]["window"] = "1ms"
+    run.write(wanted)
+    run.signal(signal.SIGHUP)
+    wait_until(lambda: run.logs().count("reload.done") == 1, why=run.logs)
+    del wanted["workers"][0]
+    run.write(wanted)
+    run.signal(signal.SIGHUP)
+    wait_until(lambda: len(run.pids()) == 1, 5, run.logs)
+
+    assert run.pids() == first[1:]
+    run.wait_ready()
+    with redis.Redis.from_url(server.url) as client:
+        assert client.pubsub_numpat() == 1
+
+
+REFUSING = """
+    from invalidator import hookimpl
+
+    @hookimpl
+    def topology_applied(topology):
+        if len(topology.workers) > 1:
+            raise RuntimeError("one is enough")
+"""
+
+
+def test_a_reload_that_a_plugin_refuses_leaves_the_endpoint_where_it_is(
+    redis_server: MakeRedis, daemon: MakeDaemon, tmp_path: Path
+) -> None:
+    plugin = tmp_path / "refusing.py"
+    plugin.write_text(textwrap.dedent(REFUSING))
+    server = redis_server()
+    run = daemon({**topology(server, "a"), "plugins": [str(plugin), "log"]})
+    elsewhere = f"127.0.0.1:{free_port()}"
+    run.write({**topology(server, "a", "b", metrics=elsewhere), "plugins": [str(plugin), "log"]})
+    run.signal(signal.SIGHUP)
+    wait_until(lambda: "one is enough" in run.logs(), why=run.logs)
+
+    assert run.status("/readyz") == 200
+    assert run.metrics().value("invalidator_config_last_reload_successful") == 0
+
+
+def test_what_redis_has_sent_before_a_stop_is_purged(redis_server: MakeRedis, daemon: MakeDaemon) -> None:
+    server = redis_server()
+    replica = redis_server()
+    wanted = topology(server, "a")
+    wanted["backends"]["replica"] = {"type": "redis", "url": replica.url}
+    wanted["workers"][0]["backends"] = ["replica"]
+    run = daemon(wanted)
+    count = 60_000
+    with redis.Redis.from_url(replica.url) as client, redis.Redis.from_url(server.url) as source:
+        client.mset({f"users:{number}": "old" for number in range(count)})
+        pipe = source.pipeline(transaction=False)
+        for number in range(count):
+            pipe.publish("cache:a:x", f"users:{number}")
+        assert pipe.execute() == [1] * count
+        assert run.stop() == 0
+
+        assert client.dbsize() == 0, run.logs()
+
+
+def test_what_a_stop_leaves_is_dead_lettered_when_no_flush_will_follow(
+    redis_server: MakeRedis, daemon: MakeDaemon
+) -> None:
+    server, replica = redis_server(), redis_server()
+    wanted = topology(server, "a")
+    wanted["backends"]["replica"] = {"type": "redis", "url": replica.url}
+    wanted["workers"][0] |= {
+        "backends": ["replica"],
+        "on_gap": "flush",
+        "flush": {"prefix": "users:"},
+        "flush_on_start": False,
+    }
+    run = daemon(wanted)
+    replica.kill()
+    publish(server, "cache:a:x", "users:1")
+    run.wait_metric("invalidator_purge_attempts_failed_total", 1, backend="replica")
+    assert run.stop() == 0
+
+    assert "users:1" in (run.folder / "state" / "dead-letters" / "a.replica.jsonl").read_text()
 
 
 def test_a_metrics_address_that_is_taken_is_said_with_what_to_do(

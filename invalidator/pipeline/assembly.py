@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import signal
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from invalidator.backend import Backend, BackendContext
@@ -35,54 +36,58 @@ if TYPE_CHECKING:
     from invalidator.topology.models import Flush, LaneSpec, Topology, WorkerSpec
 
 
-def assemble(
-    topology: Topology,
-    spec: WorkerSpec,
-    plugins: pluggy.PluginManager,
-    region: Region,
-    lifeline: int,
-    announce: Callable[[], None],
-    log: Logger,
-) -> Worker:
-    """A worker for `spec`: it counts into `region`, ends with `lifeline`, calls `announce` when its state changes."""
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What one worker is made from: its part of the topology, the plugins, and the memory that it counts into.
+
+    `is_restart`: another process was this worker before, so that messages were really missed in between.
+    """
+
+    topology: Topology
+    spec: WorkerSpec
+    plugins: pluggy.PluginManager
+    region: Region
+    is_restart: bool = False
+
+
+def assemble(part: Part, lifeline: int, announce: Callable[[], None], log: Logger) -> Worker:
+    """A worker that ends when `lifeline` does, and calls `announce` when its state changes."""
+    spec, hook = part.spec, part.plugins.hook
     waker = Waker()
     signals = Signals(waker, wanted=[signal.SIGTERM], ignored=[signal.SIGINT, signal.SIGHUP])
-    settings = topology.redis_of(spec)
+    settings = part.topology.redis_of(spec)
     name = f"invalidator:{spec.name}"
     return Worker(
         subscriber=Subscriber(settings, spec.pattern, lambda: connect(settings, name), waker.wake, log, clock()),
-        decode=decoder(plugins, frozenset(spec.allow), spec.max_payload),
-        dispatcher=Dispatcher(make_lanes(topology, spec, plugins, region, waker.wake, log), log),
-        slots=region.worker(),
+        decode=decoder(part.plugins, frozenset(spec.allow), spec.max_payload),
+        dispatcher=Dispatcher(make_lanes(part, waker.wake, log), log),
+        slots=part.region.worker(),
         surroundings=Surroundings(signals, waker, lifeline),
         events=Events(
             announce=announce,
-            gap=lambda gap: _observe(lambda: plugins.hook.on_gap(worker=spec.name, gap=gap), "on_gap", log),
-            ready=lambda: _observe(lambda: plugins.hook.worker_started(worker=spec.name), "worker_started", log),
+            gap=lambda gap: _observe(lambda: hook.on_gap(worker=spec.name, gap=gap), "on_gap", log),
+            ready=lambda: _observe(lambda: hook.worker_started(worker=spec.name), "worker_started", log),
         ),
         log=log,
-        flush_on_start=spec.flush_on_start,
+        # The setting spares a cache at a deploy; it says nothing of what was missed since a crash.
+        flush_on_start=spec.flush_on_start or part.is_restart,
     )
 
 
-def make_lanes(
-    topology: Topology,
-    spec: WorkerSpec,
-    plugins: pluggy.PluginManager,
-    region: Region,
-    changed: Callable[[], None],
-    log: Logger,
-) -> list[Lane]:
+def make_lanes(part: Part, changed: Callable[[], None], log: Logger) -> list[Lane]:
     """A lane for each backend of the worker, and for each server of a backend that has several."""
+    plugins = part.plugins
     backends = [
-        (lane, backend) for lane in spec.backends for backend in make_backends(topology, spec.name, lane, plugins)
+        (lane, backend)
+        for lane in part.spec.backends
+        for backend in make_backends(part.topology, part.spec.name, lane, plugins)
     ]
     purgers = [_Purger(backend) for _, backend in backends]
     for purger in purgers:
         plugins.register(purger)
-    slots = {lane.backend: region.backend(lane.backend) for lane in spec.backends}
+    slots = {lane.backend: part.region.backend(lane.backend) for lane in part.spec.backends}
     return [
-        _lane(topology, spec, lane, backend, _caller(plugins, purger, purgers), slots[lane.backend], changed, log)
+        _lane(part, lane, backend, _caller(plugins, purger, purgers), slots[lane.backend], changed, log)
         for (lane, backend), purger in zip(backends, purgers, strict=True)
     ]
 
@@ -114,8 +119,7 @@ def _caller(plugins: pluggy.PluginManager, purger: _Purger, purgers: list[_Purge
 
 
 def _lane(
-    topology: Topology,
-    spec: WorkerSpec,
+    part: Part,
     lane: LaneSpec,
     backend: Backend,
     purge: pluggy.HookCaller,
@@ -123,26 +127,32 @@ def _lane(
     changed: Callable[[], None],
     log: Logger,
 ) -> Lane:
+    worker, state_dir = part.spec.name, part.topology.supervisor.state_dir
     log = log.bind(backend=lane.backend, **({"node": backend.node} if backend.node else {}))
-    options = topology.backends[lane.backend].options
+    return Lane(
+        backend=backend,
+        purge=purge,
+        pending=Pending(_policy(part, lane, backend), random.random),
+        receipts=Receipts(slots, log),
+        dead_letters=DeadLetters(state_dir, worker, lane.backend, log),
+        log=log,
+        changed=changed,
+    )
+
+
+def _policy(part: Part, lane: LaneSpec, backend: Backend) -> Policy:
+    spec, options = part.spec, part.topology.backends[lane.backend].options
     flush = flush_of(spec, lane, options)
-    policy = Policy(
+    on_gap = gap_policy(part.topology, spec, lane) is not None
+    return Policy(
         worker=spec.name,
         backend=lane.backend,
         kinds=options.kinds(),
         flush=flush_targets(flush) if flush else (),
-        on_gap=gap_policy(topology, spec, lane) is not None,
+        on_gap=on_gap,
+        on_start=on_gap and (spec.flush_on_start or backend.inline),
         widen=lane.unsupported == "flush",
         window=spec.window,
-    )
-    return Lane(
-        backend=backend,
-        purge=purge,
-        pending=Pending(policy, random.random),
-        receipts=Receipts(slots, log),
-        dead_letters=DeadLetters(topology.supervisor.state_dir, spec.name, lane.backend, log),
-        log=log,
-        changed=changed,
     )
 
 

@@ -17,7 +17,7 @@ from invalidator.slots import ENDS
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from invalidator.messages import FlushCause, PurgeResult, Target
+    from invalidator.messages import FailureReason, FlushCause, PurgeResult, Target
     from invalidator.slots import End
 
 LANE_LIMIT = 100_000
@@ -28,7 +28,8 @@ class Policy:
     """For whom a lane works, and what its operator wants of it.
 
     `kinds` are those that the backend can purge; others are skipped, or with `widen` become the flush. `flush` is what
-    that means, `on_gap` whether a Gap asks for it. `window` is how long to gather (seconds), `limit` how many targets.
+    that means, `on_gap` whether a Gap asks for it, `on_start` whether the next daemon's start will. `window` is how
+    long to gather (seconds), `limit` how many targets.
     """
 
     worker: str
@@ -36,6 +37,7 @@ class Policy:
     kinds: frozenset[Kind] = frozenset(KINDS)
     flush: tuple[Target, ...] = ()
     on_gap: bool = False
+    on_start: bool = False
     widen: bool = False
     window: float = 0.0
     limit: int = LANE_LIMIT
@@ -64,6 +66,7 @@ class Pending:
     _flight: Stamps = field(default_factory=dict)
     _flush: Flush | None = None
     _flush_in_flight: Flush | None = None
+    _flushed_last: bool = False
     _gathered: float = 0.0
     _whole: Retry = field(init=False)
     _part: Retry = field(init=False)
@@ -86,11 +89,11 @@ class Pending:
             self.received += 1
             if self._fresh.has(target, soft=soft) or self._again.has(target, soft=soft):
                 self.ends["coalesced"] += 1
-            elif target in self._fresh.soft:
-                self.ends["coalesced"] += 1
-                self._fresh.put(target, ts, soft=soft)
-            elif self._has_room(now):
-                self._fresh.put(target, ts, soft=soft)
+            elif target in self._fresh.soft or self._has_room():
+                self.ends["coalesced"] += self._fresh.put(target, ts, soft=soft)
+            elif self.policy.on_gap:
+                waiting = self._fresh.clear() + self._again.clear()
+                self.flush("overflow", now).covered += waiting + 1
             else:
                 homeless.append(target)
         return homeless
@@ -142,8 +145,9 @@ class Pending:
         """The next batch, which is then in flight until it is settled; None if nothing is due."""
         if self._flight or self._flush_in_flight or now < self._whole.due:
             return None
-        if self._flush and now >= self._flush.due:
+        if self._flush and now >= self._flush.due and not (self._flushed_last and self._fresh):
             return self._take_flush(now)
+        self._flushed_last = False
         if self._again and now >= self._part.due:
             self._wish_again()
         if self._fresh and (now >= self._gathered or len(self._fresh) >= self.batch_size):
@@ -151,8 +155,11 @@ class Pending:
             return self._batch(self._flight, now, soft=soft)
         return None
 
-    def settle(self, batch: Batch, result: PurgeResult, now: float) -> list[float]:
-        """What the answer to the batch in flight means. Returns the publishers' times of the targets purged by it."""
+    def settle(self, batch: Batch, result: PurgeResult, now: float, *, unkept: int = 0) -> list[float]:
+        """What the answer to the batch in flight means. Returns the publishers' times of the targets purged by it.
+
+        Of the targets that are not to be tried again, `unkept` could not be dead-lettered: they are lost.
+        """
         if self._flush_in_flight:
             return self._settle_flush(self._flush_in_flight, result, now)
         seconds = now - (batch.deadline - ATTEMPT_SECONDS)
@@ -168,9 +175,16 @@ class Pending:
             elif self._fresh.has(failure.target, soft=batch.soft):
                 self.ends["coalesced"] += 1
             else:
-                self._again.put(failure.target, ts, soft=batch.soft)
+                self.ends["coalesced"] += self._again.put(failure.target, ts, soft=batch.soft)
+        self.ends["dead"] -= unkept
+        self.ends["lost"] += unkept
         self.ends["purged"] += len(flight)
         return [ts for ts in flight.values() if ts is not None]
+
+    def poison(self, result: PurgeResult) -> dict[Target, FailureReason]:
+        """The targets in flight that will never be taken, each with its reason. To be asked before `settle`."""
+        failures = [failure for failure in result.failures if failure.target in self._flight and not failure.retry]
+        return {failure.target: failure.reason for failure in failures}
 
     def hurry(self) -> None:
         """The worker stops: whatever waits for its time is due now."""
@@ -190,14 +204,9 @@ class Pending:
         self._flight.clear()
         return targets
 
-    def _has_room(self, now: float) -> bool:
+    def _has_room(self) -> bool:
         # What is in flight counts too: it may all come back.
-        if len(self._fresh) + len(self._again) + len(self._flight) < self.policy.limit:
-            return True
-        if not self.policy.on_gap:
-            return False
-        self.flush("overflow", now).covered += self._fresh.clear() + self._again.clear()
-        return True
+        return len(self._fresh) + len(self._again) + len(self._flight) < self.policy.limit
 
     def _take_flush(self, now: float) -> Batch:
         # Only now does the flush take the place of what waits: until it was due, each target went its own way.
@@ -205,6 +214,7 @@ class Pending:
         covered = [self._fresh.drop(self._is_covered), self._again.drop(self._is_covered)]
         flush.covered += sum(covered)
         self._flush_in_flight = flush
+        self._flushed_last = True  # flushes and targets take turns, or a stream of one would keep the other waiting
         return self._batch(dict.fromkeys(self.policy.flush), now, soft=False, cause=flush.cause)
 
     def _is_covered(self, target: Target) -> bool:
@@ -235,7 +245,7 @@ class Pending:
         for wishes, soft in ((self._again.hard, False), (self._again.soft, True)):
             for target, ts in wishes.items():
                 if not self._fresh.has(target, soft=soft):
-                    self._fresh.put(target, ts, soft=soft)
+                    self.ends["coalesced"] += self._fresh.put(target, ts, soft=soft)
                 else:
                     self.ends["coalesced"] += 1
         self._again.clear()

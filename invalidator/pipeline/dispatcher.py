@@ -59,6 +59,10 @@ class Dispatcher:
         """Whether every lane has done its flush, or has shown that its backend cannot now."""
         return all(lane.is_settled() for lane in self._lanes)
 
+    def is_flushing(self) -> bool:
+        """Whether a flush is still owed."""
+        return any(lane.is_flushing() for lane in self._lanes)
+
     def stop(self, deadline: float) -> None:
         """Purge what is pending, all lanes at the same time, until this monotonic second."""
         for lane in self._lanes:

@@ -69,14 +69,15 @@ class Lane:
 
     def offer(self, invalidations: Iterable[Invalidation], now: float) -> None:
         """Take what messages ask for. Never waits for the backend."""
+        homeless: list[Target] = []
         with self._condition:
             for invalidation in invalidations:
                 targets: Sequence[Target] = invalidation.targets
                 if not self._pending.policy.kinds.issuperset(target.kind for target in targets):
                     targets = self._known(targets, now)
-                homeless = self._pending.add(targets, soft=invalidation.soft, ts=invalidation.ts, now=now)
-                if homeless:
-                    self._bury([(target, "overflow") for target in homeless])
+                homeless += self._pending.add(targets, soft=invalidation.soft, ts=invalidation.ts, now=now)
+            if homeless:
+                self._bury(homeless, "overflow")
             self._receipts.count(self._pending)
             self._condition.notify()
 
@@ -86,6 +87,11 @@ class Lane:
             with self._condition:
                 self._pending.flush(cause, due)
                 self._condition.notify()
+
+    def is_flushing(self) -> bool:
+        """Whether a flush is owed."""
+        with self._condition:
+            return self._pending.is_flushing()
 
     def is_settled(self) -> bool:
         """Whether no flush is outstanding, or the backend has shown that it cannot do it now."""
@@ -134,15 +140,15 @@ class Lane:
     def join(self, deadline: float) -> int:
         """Wait for the end until this monotonic second. Returns how many targets were still pending then.
 
-        A lane that flushes on a Gap leaves them so: the flush at its successor's start covers them. Otherwise they are
+        A lane that flushes at every start leaves them so: its successor's flush covers them. Otherwise they are
         dead-lettered, for nobody else knows of them.
         """
         if self._thread:
             self._thread.join(max(0.0, deadline - clock()))
         with self._condition:
             left = len(self._pending)
-            if not self._pending.policy.on_gap:
-                self._bury([(target, "stopped") for target in self._pending.abandon()])
+            if not self._pending.policy.on_start:
+                self._bury(self._pending.abandon(), "stopped")
             self._receipts.count(self._pending)
         return left
 
@@ -177,9 +183,12 @@ class Lane:
         started = clock()
         result = self._ask(batch)
         ended = clock()
+        # On the disk before they are counted, and outside the lock: the reader must not wait for the disk.
+        poison = list(self._pending.poison(result).items())
+        unkept = len(poison) - self._dead_letters.write(poison, time.time()) if poison else 0
         with self._condition:
             before = dict(self._pending.ends)
-            stamps = self._pending.settle(batch, result, ended)
+            stamps = self._pending.settle(batch, result, ended, unkept=unkept)
             ends = self._pending.ends
             receipt = Receipt(
                 batch=batch,
@@ -191,9 +200,6 @@ class Lane:
             )
             wall = time.time()
             self._receipts.acknowledge(receipt, self._pending, [wall - stamp for stamp in stamps])
-        poison = [(failure.target, failure.reason) for failure in result.failures if not failure.retry]
-        if poison and not batch.cause:
-            self._dead_letters.write(poison, time.time())
         if batch.cause:
             self._changed()  # the worker's loop may be waiting for this flush; for nothing else
 
@@ -216,6 +222,9 @@ class Lane:
             self._pending.skip(unknown)
         return known
 
-    def _bury(self, letters: list[tuple[Target, str]]) -> None:
-        kept = not letters or self._dead_letters.write(letters, time.time())
-        self._pending.end("dead" if kept else "lost", len(letters))
+    def _bury(self, targets: Sequence[Target], reason: str) -> None:
+        kept = self._dead_letters.write([(target, reason) for target in targets], time.time()) if targets else 0
+        self._pending.end("dead", kept)
+        self._pending.end("lost", len(targets) - kept)
+        if targets and (held := self._seldom.due(reason, clock())) is not None:
+            self._log.error("lane.dead_lettered", reason=reason, kept=kept, lost=len(targets) - kept, held_back=held)

@@ -74,6 +74,11 @@ class Subscriber:
         """The socket to wait for, if there is one and there is room for what it holds."""
         return self._link.fileno() if self._link and self._backlog_size < BACKLOG_LIMIT else None
 
+    @property
+    def behind(self) -> int:
+        """Bytes that have been read and not been handed on."""
+        return self._backlog_size
+
     def alive_until(self) -> float:
         """Until when the subscription is proven to be alive; 0.0 if it is not."""
         return self._last_byte + self._heartbeat.deadline if self.state == "live" else 0.0

@@ -27,6 +27,7 @@ class Wishes:
 
     hard: Stamps = field(default_factory=dict)
     soft: Stamps = field(default_factory=dict)
+    took_soft: bool = True
 
     def __len__(self) -> int:
         return len(self.hard) + len(self.soft)
@@ -39,17 +40,24 @@ class Wishes:
         """Whether this target is wished for at least as hard."""
         return target in self.hard or (soft and target in self.soft)
 
-    def put(self, target: Target, ts: float | None, *, soft: bool) -> None:
-        """Wish for a target; a softer wish for the same one is replaced."""
+    def put(self, target: Target, ts: float | None, *, soft: bool) -> int:
+        """Wish for a target that is not wished for as hard. Returns how many softer wishes it took the place of."""
         if soft:
             self.soft[target] = ts
-        else:
-            self.soft.pop(target, None)
-            self.hard[target] = ts
+            return 0
+        before = len(self.soft)
+        self.soft.pop(target, None)
+        self.hard[target] = ts
+        return before - len(self.soft)
 
     def take(self, limit: int) -> tuple[Stamps, bool]:
-        """The oldest wishes of one hardness, at most `limit`; and whether they are soft ones."""
-        source, soft = (self.hard, False) if self.hard else (self.soft, True)
+        """The oldest wishes of one hardness, at most `limit`; and whether they are soft ones.
+
+        The two take turns: a stream of one must not keep the other waiting for ever.
+        """
+        soft = not self.hard or (bool(self.soft) and not self.took_soft)
+        self.took_soft = soft
+        source = self.soft if soft else self.hard
         if len(source) <= limit:
             taken = source.copy()
             source.clear()

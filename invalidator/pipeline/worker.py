@@ -79,14 +79,23 @@ class Worker:
         """Work until told to stop, then purge what is pending within `stop_timeout` seconds."""
         while not self._must_stop():
             self.turn(self._wait())
-        if not self._orphaned:
-            self.turn(clock())  # what the socket holds has been sent to us, and will not be sent again
         self._slots.state(STOPPING)
+        deadline = clock() + stop_timeout
+        if not self._orphaned:
+            self._hear_out(clock() + stop_timeout / 2)
         self._subscriber.close()
         self._vouch()
         if not self._orphaned:
-            self._dispatcher.stop(clock() + stop_timeout)
+            self._dispatcher.stop(deadline)
         self._slots.beat(clock())
+
+    def _hear_out(self, deadline: float) -> None:
+        """Take what Redis has sent us by now: it counts as delivered there, and will not be sent again."""
+        self.turn(clock())
+        while self._subscriber.behind and clock() < deadline:
+            self.turn(clock())
+        if self._subscriber.behind:
+            self._log.error("worker.cut_off", unread_bytes=self._subscriber.behind)
 
     def turn(self, now: float) -> None:
         """One turn of the loop: what has arrived goes all the way down; then what has become due is done."""
@@ -170,6 +179,6 @@ class Worker:
         if settled or clock() - self._confirmed > READY_PATIENCE:
             self._ready = True
             self._slots.state(READY)
-            self._log.info("worker.ready", flushed=settled)
+            self._log.info("worker.ready", flushed=not self._dispatcher.is_flushing())
             self._events.ready()
             self._events.announce()

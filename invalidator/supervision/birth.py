@@ -7,47 +7,42 @@ import os
 import signal
 import sys
 import traceback
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from invalidator import logs, signals
 from invalidator.errors import EXIT_BUG, InvalidatorError
+from invalidator.pipeline.assembly import assemble
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import pluggy
-
-    from invalidator.slots import Region
-    from invalidator.topology.models import Topology, WorkerSpec
+    from invalidator.pipeline.assembly import Part
 
 _PR_SET_PDEATHSIG = 1
 # Looked up before any fork: loading a library in a child is slow, and may be too late.
 _LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 
-def be_worker(
-    topology: Topology,
-    spec: WorkerSpec,
-    plugins: pluggy.PluginManager,
-    region: Region,
-    parent: int,
-    lifeline: tuple[int, int],
-    announce: Callable[[], None],
-    not_ours: tuple[int, ...],
-) -> None:
+class Ties(NamedTuple):
+    """What ties a worker to its supervisor: its pid, both ends of the lifeline, and the files that are not for us."""
+
+    parent: int
+    lifeline_read: int
+    lifeline_write: int
+    not_ours: tuple[int, ...]
+
+
+def be_worker(part: Part, ties: Ties, announce: Callable[[], None]) -> None:
     """Everything that the forked process does. Signals are blocked when it begins. Raises SystemExit."""
     signals.forget_inherited()
-    die_with(parent)
-    os.close(lifeline[1])
-    for fd in not_ours:
+    die_with(ties.parent)
+    for fd in (ties.lifeline_write, *ties.not_ours):
         os.close(fd)
-    log = logs.get_logger().bind(worker=spec.name)
+    log = logs.get_logger().bind(worker=part.spec.name)
     try:
-        from invalidator.pipeline.assembly import assemble  # noqa: PLC0415  # already loaded: see supervisor.py
-
-        worker = assemble(topology, spec, plugins, region, lifeline[0], announce, log)
+        worker = assemble(part, ties.lifeline_read, announce, log)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
-        worker.run(max(0.1, topology.supervisor.stop_timeout * 0.9))
+        worker.run(max(0.1, part.topology.supervisor.stop_timeout * 0.9))
     except InvalidatorError as error:
         log.error("worker.failed", error=str(error))
         sys.exit(error.exit_code)

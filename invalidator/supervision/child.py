@@ -112,13 +112,12 @@ class Child:
         self._heard = now
 
     def stop(self, now: float, timeout: float) -> None:
-        """Ask it to end; `look` kills it once `timeout` seconds have passed."""
+        """Ask it to end, for good; `look` kills it once `timeout` seconds have passed."""
+        self._next_spec = None  # a replacement that was under way is not wanted any more
         if self.process is None:
             self.state = "EXITED"
-        elif self.state != "STOPPING":
-            self.state = "STOPPING"
-            self._due = now + timeout
-            self._signal(signal.SIGTERM)
+        else:
+            self._ask_to_end(now + timeout)
 
     def replace(self, spec: WorkerSpec, topology: Topology, now: float) -> None:
         """Run this from now on: the process that there is stops, and its successor starts when it has."""
@@ -126,11 +125,14 @@ class Child:
             self.spec, self.topology, self._due, self._failures = spec, topology, now, 0
             return
         self._next_spec = (spec, topology)
-        self.stop(now, topology.supervisor.stop_timeout)
+        self._ask_to_end(now + topology.supervisor.stop_timeout)
 
     def adopt(self, spec: WorkerSpec, topology: Topology) -> None:
         """A new topology says the same of it: the process goes on, and its successors are made from the new one."""
-        self.spec, self.topology = spec, topology
+        if self._next_spec:
+            self._next_spec = (spec, topology)
+        else:
+            self.spec, self.topology = spec, topology
 
     def kill(self) -> None:
         """End it at once."""
@@ -180,6 +182,14 @@ class Child:
         self._due = now + delay
         say = self._log.info if reason == "reload" else self._log.warning
         say("worker.restarting", pid=pid, reason=reason, exit=code, delay=delay)
+
+    def _ask_to_end(self, deadline: float) -> None:
+        if self.state == "STOPPING":
+            self._due = min(self._due, deadline)
+            return
+        self.state = "STOPPING"
+        self._due = deadline
+        self._signal(signal.SIGTERM)
 
     def _delay(self, now: float) -> float:
         pace, chance = self.topology.supervisor.restart, random.random()

@@ -11,17 +11,18 @@ import os
 import select
 import signal
 import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import multiprocess
 
 import invalidator
-import invalidator.pipeline.assembly  # loaded before the forks, and so shared by all workers
 from invalidator import logs, signals
 from invalidator.errors import EXIT_OK, ConfigError, InvalidatorError, PluginError, Problem
+from invalidator.pipeline.assembly import Part  # with all that a worker needs: loaded once, shared by all forks
 from invalidator.slots import Region, clock
 from invalidator.supervision import metrics
-from invalidator.supervision.birth import be_worker
+from invalidator.supervision.birth import Ties, be_worker
 from invalidator.supervision.child import Child
 from invalidator.supervision.endpoint import Endpoint, Page
 from invalidator.supervision.reload import plan
@@ -55,7 +56,7 @@ class Supervisor:
 
     def run(self) -> int:
         """Supervise until told to stop. Returns the exit code."""
-        self._listen(self._loaded)
+        self._endpoint = self._listen(self._loaded)
         self._apply_hook(self._loaded)
         now = clock()
         for spec in self._loaded.topology.workers:
@@ -137,14 +138,28 @@ class Supervisor:
             return
         try:
             loaded = self._load()
-            self._relisten(loaded)
-            self._apply_hook(loaded)
+            endpoint = self._relisten(loaded)
         except (InvalidatorError, OSError) as error:
-            self._reload_ok = False
-            self._log.error("reload.failed", error=str(error))
+            self._reload_failed(error)
             return
+        try:
+            self._apply_hook(loaded)
+        except InvalidatorError as error:
+            if endpoint and endpoint is not self._endpoint:
+                endpoint.close()
+            self._reload_failed(error)
+            with suppress(InvalidatorError):
+                self._apply_hook(self._loaded)  # for plugins that had already taken the new one
+            return
+        if self._endpoint and endpoint is not self._endpoint:
+            self._endpoint.close()
+        self._endpoint = endpoint
         self._reload_ok = True
         self._change(loaded, now)
+
+    def _reload_failed(self, error: Exception) -> None:
+        self._reload_ok = False
+        self._log.error("reload.failed", error=str(error))
 
     def _change(self, loaded: Loaded, now: float) -> None:
         todo = plan(self._loaded.topology, loaded.topology)
@@ -175,24 +190,12 @@ class Supervisor:
             raise PluginError(f"a plugin has started a thread in the supervisor, which must fork: {names}")
 
     def _fork(self, child: Child) -> None:
-        topology = child.topology
-        spec = child.spec
-        if child.starts and not spec.flush_on_start:
-            # The setting spares a cache at a deploy. Between a crash and now, messages were really missed.
-            spec = spec.model_copy(update={"flush_on_start": True})
+        spec, topology = child.spec, child.topology
         region = Region([lane.backend for lane in spec.backends])
         not_ours = self._endpoint.sockets() if self._endpoint else ()
-        arguments = (
-            topology,
-            spec,
-            self._loaded.plugins,
-            region,
-            os.getpid(),
-            self._lifeline,
-            self._waker.wake,
-            not_ours,
-        )
-        process = self._context.Process(target=be_worker, args=arguments, name=spec.name)
+        part = Part(topology, spec, self._loaded.plugins, region, is_restart=child.starts > 0)
+        ties = Ties(os.getpid(), *self._lifeline, not_ours)
+        process = self._context.Process(target=be_worker, args=(part, ties, self._waker.wake), name=spec.name)
         try:
             with signals.blocked():
                 process.start()
@@ -209,28 +212,20 @@ class Supervisor:
         if child in self._leaving and child.state == "EXITED" and not self._stopping:
             self._leaving.remove(child)
 
-    def _listen(self, loaded: Loaded) -> None:
+    def _listen(self, loaded: Loaded) -> Endpoint | None:
         address = loaded.topology.supervisor.metrics
         if address is None:
-            return
+            return None
         pages = {"/metrics": self._metrics, "/healthz": self._healthz, "/readyz": self._readyz}
         try:
-            self._endpoint = Endpoint(address, pages)
+            return Endpoint(address, pages)
         except OSError as error:
             text = f"cannot listen on {address}: {error.strerror}; choose another address, or null for none"
             raise ConfigError([Problem(str(loaded.topology.file), 0, 0, "supervisor.metrics", text)]) from error
 
-    def _relisten(self, loaded: Loaded) -> None:
-        if loaded.topology.supervisor.metrics == self._loaded.topology.supervisor.metrics:
-            return
-        before, self._endpoint = self._endpoint, None
-        try:
-            self._listen(loaded)
-        except ConfigError:
-            self._endpoint = before
-            raise
-        if before:
-            before.close()
+    def _relisten(self, loaded: Loaded) -> Endpoint | None:
+        same = loaded.topology.supervisor.metrics == self._loaded.topology.supervisor.metrics
+        return self._endpoint if same else self._listen(loaded)
 
     def _unready(self) -> list[str]:
         now = clock()

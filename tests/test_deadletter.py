@@ -1,0 +1,71 @@
+"""deadletter.py: what nobody will purge, kept up to a bound and counted beyond it."""
+
+from __future__ import annotations
+
+import json
+import resource
+import signal
+from typing import TYPE_CHECKING
+
+from invalidator.logs import get_logger
+from invalidator.messages import Target
+from invalidator.pipeline.deadletter import DeadLetters
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def letters(count: int) -> list[tuple[Target, str]]:
+    return [(Target("key", f"users:{number}"), "overflow") for number in range(count)]
+
+
+def kept(folder: Path) -> list[dict[str, object]]:
+    (file,) = (folder / "dead-letters").iterdir()
+    return [json.loads(line) for line in file.read_text().splitlines()]
+
+
+def test_each_letter_says_what_why_when_and_for_whom(tmp_path: Path) -> None:
+    box = DeadLetters(tmp_path, "users", "edge", get_logger())
+
+    assert box.write([(Target("tag", "a"), "rejected")], at=12.5) == 1
+    assert kept(tmp_path) == [
+        {"worker": "users", "backend": "edge", "at": 12.5, "kind": "tag", "target": "a", "reason": "rejected"}
+    ]
+
+
+def test_up_to_the_bound_all_are_kept_and_the_rest_is_reported(tmp_path: Path) -> None:
+    box = DeadLetters(tmp_path, "w", "b", get_logger(), limit=100_000)
+    first = box.write(letters(5_000), at=1.0)
+    again = box.write(letters(10), at=1.0)
+
+    assert 500 < first < 5_000
+    assert again <= 1
+    assert len(kept(tmp_path)) == first + again
+
+
+def test_a_disk_that_is_full_leaves_whole_lines_and_the_right_count(tmp_path: Path) -> None:
+    # A limit on the size of files makes write() fall short as a full disk does; here in the middle of a line.
+    box = DeadLetters(tmp_path, "w", "b", get_logger())
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_001, before[1]))
+    try:
+        count = box.write(letters(5_000), at=1.0)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, ignored)
+
+    assert 0 < count < 5_000
+    assert len(kept(tmp_path)) == count, "each line is whole"
+
+
+def test_a_folder_that_cannot_be_made_is_no_exception(tmp_path: Path) -> None:
+    (tmp_path / "dead-letters").write_text("a file is in the way")
+
+    assert DeadLetters(tmp_path, "w", "b", get_logger()).write(letters(3), at=1.0) == 0
+
+
+def test_a_name_cannot_lead_out_of_the_folder(tmp_path: Path) -> None:
+    DeadLetters(tmp_path, "../../w", "/etc/b", get_logger()).write(letters(1), at=1.0)
+
+    assert len(kept(tmp_path)) == 1
