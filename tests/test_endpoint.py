@@ -107,16 +107,51 @@ def test_a_silent_client_is_parted_with_and_holds_up_nobody(server: Endpoint, mo
         assert silent.recv(1) == b""
 
 
-def test_more_clients_than_there_is_room_for_wait_and_are_served_later(
-    server: Endpoint, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(endpoint, "CLIENT_SECONDS", 0.5)
+def test_silent_clients_hold_up_nobody_however_many_they_are(server: Endpoint) -> None:
     silent = [dial(server) for _ in range(CLIENT_LIMIT)]
     wait_until(lambda: len(server._clients) == CLIENT_LIMIT)
+    begun = time.monotonic()
 
     assert b"hello" in ask(server, b"GET /hello HTTP/1.1\r\n\r\n")
+    assert time.monotonic() - begun < endpoint.CLIENT_SECONDS / 2, "it had to wait for a silent client's end"
+    assert silent[0].recv(1) == b"", "the oldest makes room"
+    silent[1].sendall(b"GET /hello HTTP/1.1\r\n\r\n")
+    assert b"hello" in silent[1].recv(1000), "and no other"
     for client in silent:
         client.close()
+
+
+def test_who_has_asked_is_not_parted_with_in_favour_of_who_has_not() -> None:
+    server = Endpoint(f"127.0.0.1:{free_port()}", {"/hello": lambda: Page(200, "hello\n")})
+    asking = [dial(server) for _ in range(CLIENT_LIMIT)]
+    server.turn({server._listener.fileno()}, now=0.0)
+    for client in asking:
+        client.sendall(b"GET /hello HTTP/1.1\r\n\r\n")
+    server.turn(set(server._clients), now=0.0)  # their requests are read, and nothing is sent yet
+    silent = dial(server)
+
+    assert server._listener.fileno() not in dict(server.fds(0.0))
+    server.turn(set(server._clients), now=0.0)
+    assert [b"hello" in client.recv(1000) for client in asking] == [True] * CLIENT_LIMIT
+    assert server._listener.fileno() in dict(server.fds(0.0))
+    for client in (*asking, silent):
+        client.close()
+    server.close()
+
+
+def test_a_request_that_has_arrived_unread_is_answered_and_not_taken_for_silence() -> None:
+    server = Endpoint(f"127.0.0.1:{free_port()}", {"/hello": lambda: Page(200, "hello\n")})
+    clients = []
+    for _ in range(CLIENT_LIMIT + 1):
+        clients.append(dial(server))
+        clients[-1].sendall(b"GET /hello HTTP/1.1\r\n\r\n")
+        server.turn({server._listener.fileno()}, now=0.0)
+    server.turn(set(server._clients), now=0.0)
+
+    assert [b"hello" in client.recv(1000) for client in clients[:CLIENT_LIMIT]] == [True] * CLIENT_LIMIT
+    for client in clients:
+        client.close()
+    server.close()
 
 
 def test_without_a_free_file_descriptor_it_rests_and_does_not_spin() -> None:
@@ -147,6 +182,51 @@ def test_it_listens_on_a_unix_socket_too(tmp_path: Path) -> None:
         client.connect(str(path))
         client.sendall(b"GET /hello HTTP/1.1\r\n\r\n")
         assert client.recv(100).startswith(b"HTTP/1.1 200")
+
+
+def test_a_unix_socket_is_there_as_long_as_its_endpoint(tmp_path: Path) -> None:
+    path = tmp_path / "m.sock"
+    for _ in range(2):
+        with serving(f"unix:{path}"):
+            assert path.is_socket()
+        assert not path.exists()
+
+
+def test_a_unix_socket_that_a_killed_daemon_has_left_is_taken_over(tmp_path: Path) -> None:
+    path = tmp_path / "m.sock"
+    with socket.socket(socket.AF_UNIX) as left:
+        left.bind(str(path))
+    with serving(f"unix:{path}"), socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(path))
+
+
+def test_a_unix_socket_on_which_somebody_listens_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "m.sock"
+    with serving(f"unix:{path}"):
+        with pytest.raises(OSError, match="in use"):
+            Endpoint(f"unix:{path}", {})
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(path))
+
+
+def test_a_file_that_is_no_socket_is_never_removed(tmp_path: Path) -> None:
+    path = tmp_path / "precious"
+    path.write_text("data")
+    with pytest.raises(OSError, match="in use"):
+        Endpoint(f"unix:{path}", {})
+
+    assert path.read_text() == "data"
+
+
+def test_the_socket_of_a_successor_is_not_removed_at_the_end(tmp_path: Path) -> None:
+    path = tmp_path / "m.sock"
+    first = Endpoint(f"unix:{path}", {})
+    path.rename(tmp_path / "elsewhere")
+    second = Endpoint(f"unix:{path}", {})
+    first.close()
+
+    assert path.is_socket()
+    second.close()
 
 
 def test_an_address_that_is_taken_is_an_error(server: Endpoint) -> None:

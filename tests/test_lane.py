@@ -120,7 +120,7 @@ def test_the_reader_does_not_wait_for_a_backend_that_hangs(tmp_path: Path, gate:
 
 
 def test_a_backend_that_hangs_holds_up_no_other_lane(tmp_path: Path, gate: threading.Event) -> None:
-    stuck, quick = Rig(hanging(gate), tmp_path), Rig(Scripted(), tmp_path)
+    stuck, quick = Rig(hanging(gate), tmp_path, FLUSHES), Rig(Scripted(), tmp_path)
     dispatcher = Dispatcher([stuck.lane, quick.lane], get_logger())
     stuck.offer("first")
     wait_until(lambda: stuck.backend.batches)

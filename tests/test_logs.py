@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import json
 import os
+import select
+import socket
+import subprocess
+import sys
 import threading
+from contextlib import suppress
+from typing import TYPE_CHECKING
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from invalidator.logs import Occasionally, Sink, json_line, text_line
+from invalidator.logs import Occasionally, Outlet, Sink, json_line, text_line
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 VALUES = st.text() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.booleans() | st.none()
 FIELDS = st.dictionaries(st.from_regex(r"[a-z_]{1,8}", fullmatch=True), VALUES | st.lists(st.text()), max_size=8)
@@ -43,9 +53,10 @@ def test_lines_of_several_writers_on_one_pipe_never_tear() -> None:
     read, write = os.pipe()
 
     def speak(name: str) -> None:
-        sink = Sink(fd=write, json=True)
+        outlet = Outlet.unwaiting(write)
         for number in range(200):
-            sink.write("info", "event", {"who": name, "n": number, "text": name * 500})
+            Sink(outlet, json=True).write("info", "event", {"who": name, "n": number, "text": name * 500})
+        outlet.close()
 
     speakers = [threading.Thread(target=speak, args=(name,)) for name in "abcd"]
     lines: list[bytes] = []
@@ -69,7 +80,7 @@ def test_lines_of_several_writers_on_one_pipe_never_tear() -> None:
 
 def test_a_reader_that_has_stopped_reading_costs_lines_which_are_counted() -> None:
     read, write = os.pipe()
-    sink = Sink(fd=write, json=True)
+    sink = Sink(Outlet(write), json=True)
     for _ in range(1000):  # far more than a pipe holds: this would block for ever
         sink.write("info", "event", {"text": "x" * 500})
     lost = sink.lost
@@ -84,9 +95,123 @@ def test_a_reader_that_has_stopped_reading_costs_lines_which_are_counted() -> No
     assert sink.lost == 0
 
 
+@pytest.fixture
+def full_pipe() -> Iterator[tuple[int, int]]:
+    """Both ends of a pipe that has no room left, as another process leaves it that wrote a moment before us."""
+    read, write = os.pipe()
+    filler = os.open(f"/proc/self/fd/{write}", os.O_WRONLY | os.O_NONBLOCK)
+    with suppress(BlockingIOError):
+        while True:
+            os.write(filler, b"x" * 4096)
+    os.close(filler)
+    yield read, write
+    os.close(read)
+    os.close(write)
+
+
+class Outpaced:
+    """select.poll() of a process that is always too slow: there was room when it asked."""
+
+    def register(self, fd: int, events: int) -> None:
+        """As select.poll() has it."""
+
+    def poll(self, timeout: float) -> list[tuple[int, int]]:
+        del timeout
+        return [(0, select.POLLOUT)]
+
+
+def waits(outlet: Outlet, read: int) -> bool:
+    """Whether a write to a full pipe waits for its reader, who reads afterwards in any case."""
+    writer = threading.Thread(target=outlet.write, args=("event",))
+    writer.start()
+    writer.join(0.3)
+    hung = writer.is_alive()
+    os.read(read, 1 << 20)
+    writer.join()
+    return hung
+
+
+def test_a_process_that_is_outpaced_to_the_last_page_loses_a_line_and_does_not_wait(
+    full_pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, write = full_pipe
+    monkeypatch.setattr("invalidator.logs.select.poll", Outpaced)
+    outlet = Outlet.unwaiting(write)
+
+    assert not waits(outlet, read)
+    assert os.get_blocking(write), "the pipe as others have it open must stay as it was"
+    outlet.close()
+    assert os.get_blocking(write)
+
+
+def test_to_ask_for_room_first_is_not_enough(full_pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    # The control for the test above: an outlet that has not opened the pipe for itself does wait.
+    read, write = full_pipe
+    monkeypatch.setattr("invalidator.logs.select.poll", Outpaced)
+
+    assert waits(Outlet(write), read)
+
+
+def test_a_socket_that_nobody_reads_costs_lines_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, theirs = socket.socketpair()
+    monkeypatch.setattr("invalidator.logs.select.poll", Outpaced)
+    outlet = Outlet.unwaiting(ours.fileno())
+    sink = Sink(outlet, json=True)
+    while not sink.lost:  # would hang here
+        sink.write("info", "event", {"text": "x" * 500})
+    lines = theirs.recv(1 << 22).splitlines()
+    outlet.close()
+    ours.setblocking(True)  # not closed with the outlet
+    ours.close()
+    theirs.close()
+
+    assert all(json.loads(line)["event"] == "event" for line in lines)
+
+
+def test_without_proc_an_outlet_still_asks_for_room(
+    full_pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_proc(*_: object) -> int:
+        raise FileNotFoundError
+
+    read, write = full_pipe
+    monkeypatch.setattr("invalidator.logs.os.open", no_proc)
+    outlet = Outlet.unwaiting(write)
+
+    assert not outlet.write("event")
+    os.read(read, 8192)
+    assert outlet.write("event")
+
+
+SPEAKING = """
+from invalidator import logs
+logs.configure()
+log = logs.get_logger()
+for number in range(500):
+    log.info("event", text="x" * 500)
+print("done")
+"""
+
+
+def test_processes_that_share_a_stderr_that_nobody_reads_come_to_their_end() -> None:
+    read, write = os.pipe()
+    speakers = [
+        subprocess.Popen([sys.executable, "-c", SPEAKING], stdout=subprocess.PIPE, stderr=write) for _ in range(3)
+    ]
+    try:
+        assert [speaker.communicate(timeout=20)[0] for speaker in speakers] == [b"done\n"] * 3
+        assert os.get_blocking(write)
+    finally:
+        os.close(read)  # who hangs gets EPIPE
+        os.close(write)
+        for speaker in speakers:
+            speaker.kill()
+            speaker.wait()
+
+
 def test_levels_below_the_wanted_one_are_not_written() -> None:
     read, write = os.pipe()
-    Sink(fd=write, level="warning").write("info", "event", {})
+    Sink(Outlet(write), level="warning").write("info", "event", {})
     os.close(write)
 
     assert os.read(read, 100) == b""
@@ -95,7 +220,7 @@ def test_levels_below_the_wanted_one_are_not_written() -> None:
 
 def test_under_the_journal_a_line_begins_with_its_priority() -> None:
     read, write = os.pipe()
-    Sink(fd=write, journal=True).write("error", "event", {})
+    Sink(Outlet(write), journal=True).write("error", "event", {})
     os.close(write)
 
     assert os.read(read, 100).startswith(b"<3>")

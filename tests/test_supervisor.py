@@ -444,8 +444,38 @@ def test_a_metrics_address_that_is_taken_is_said_with_what_to_do(
     first = daemon(topology(server, "a"))
     second = daemon(topology(server, "a", metrics=first.address), ready=False)
 
-    assert daemon_exit(second) == 78
-    assert "supervisor.metrics: cannot listen on" in second.logs()
+    assert daemon_exit(second) == 69, "it may be free again in a moment: the configuration is not wrong"
+    assert f"supervisor.metrics: cannot listen on {first.address}: Address already in use; choose" in second.logs()
+
+
+@pytest.mark.parametrize(
+    "address", ["192.0.2.1:9469", "nobody.invalid:9469", "unix:/nowhere/m.sock", f"unix:/{'x' * 200}"]
+)
+def test_a_metrics_address_that_can_never_work_is_a_wrong_configuration(
+    redis_server: MakeRedis, daemon: MakeDaemon, daemon_exit: Callable[[Daemon], int], address: str
+) -> None:
+    run = daemon(topology(redis_server(), "a", metrics=address), ready=False)
+
+    assert daemon_exit(run) == 78
+    assert f"supervisor.metrics: cannot listen on {address}: " in run.logs()
+    assert ": None;" not in run.logs()
+
+
+def test_a_metrics_address_on_a_unix_socket_survives_a_sigkill(
+    redis_server: MakeRedis, daemon: MakeDaemon, tmp_path: Path
+) -> None:
+    path = tmp_path / "m.sock"
+    wanted = topology(redis_server(), "a", metrics=f"unix:{path}")
+    first = daemon(wanted, ready=False)
+    wait_until(lambda: "supervisor.ready" in first.logs(), why=first.logs)
+    first.signal(signal.SIGKILL)
+    first.wait()
+    assert path.is_socket()
+    second = daemon(wanted, ready=False)
+    wait_until(lambda: "supervisor.ready" in second.logs(), why=second.logs)
+
+    assert second.stop() == 0
+    assert not path.exists()
 
 
 @pytest.fixture

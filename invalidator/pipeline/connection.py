@@ -7,6 +7,7 @@ must see. This is the only file that touches what redis-py does not promise to k
 from __future__ import annotations
 
 import contextlib
+import queue
 import socket
 import ssl
 import threading
@@ -162,22 +163,22 @@ class Connector:
     def __init__(self, connect: Callable[[], Link], wake: Callable[[], None]) -> None:
         self._connect = connect
         self._wake = wake
-        self._thread: threading.Thread | None = None
-        self._outcome: Link | Refused | None = None
+        self._outcomes: queue.SimpleQueue[Link | Refused] = queue.SimpleQueue()
 
     def start(self) -> None:
         """Begin an attempt. `wake` is called, from the thread, when there is an outcome."""
-        self._thread = threading.Thread(target=self._run, name="connect", daemon=True)
-        self._thread.start()
+        threading.Thread(target=self._run, name="connect", daemon=True).start()
 
     def outcome(self) -> Link | Refused | None:
         """What became of the attempt, once; None while it goes on."""
-        outcome, self._outcome = self._outcome, None
-        return outcome
+        try:
+            return self._outcomes.get_nowait()
+        except queue.Empty:
+            return None
 
     def _run(self) -> None:
         try:
-            self._outcome = self._connect()
+            self._outcomes.put(self._connect())
         except Exception as error:  # noqa: BLE001  # whatever it is, the loop must hear of it or would wait for ever
-            self._outcome = explain(error)
+            self._outcomes.put(explain(error))
         self._wake()
