@@ -78,6 +78,14 @@ CHANGES = [
     ("redis://127.0.0.1:6379/0", "redis+cluster://h1:7000", [
         "2:8: redis.url: not yet: redis+cluster:// comes with a later version",
     ]),
+    ("redis://127.0.0.1:6379/0", "redis://h/0?protocol=3&decode_responses=true", [
+        "2:8: redis.url: has 'protocol' behind the ?, and redis:// may have db there",
+    ]),
+    ("redis://127.0.0.1:6379/0", "rediss://h/0?ssl_ca_cert=/x", [
+        ("2:8: redis.url: has 'ssl_ca_cert' behind the ?, and rediss:// may have db, ssl_ca_certs, ssl_ca_path, "
+         "ssl_certfile, ssl_keyfile, ssl_password, ssl_cert_reqs, ssl_check_hostname there "
+         "— did you mean 'ssl_ca_certs'?"),
+    ]),
     ("redis://127.0.0.1:6379/0", "12", ["2:8: redis.url: must be a text, like redis://127.0.0.1:6379/0"]),
     ("6379/0\n", "6379/0\n  heartbeat: {interval: 2s}\n", [
         ("3:3: redis.heartbeat: the interval must be less than half of the deadline, "
@@ -334,6 +342,46 @@ def test_what_is_no_redis_url_is_refused(text: str) -> None:
         RedisUrl(text)
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("redis://h?socket_timeout=abc", "has 'socket_timeout' behind the ?: heartbeat says it"),
+        ("redis://h?nonsense=hunter2", "has 'nonsense' behind the ?, and redis:// may have db there"),
+        ("redis://h?nonsense", "has 'nonsense' behind the ?"),
+        ("redis://h?DB=1", "has 'DB' behind the ?"),
+        ("redis://h?password=hunter2", "has 'password' behind the ?: write it before the host"),
+        ("unix:///r.sock?username=hunter2", "has 'username' behind the ?: write it before the host"),
+        ("redis://h?ssl_ca_certs=/x", "has 'ssl_ca_certs' behind the ?, which only rediss:// has"),
+        ("rediss://h?ssl_cert_reqs=hunter2", "has 'ssl_cert_reqs' behind the ?, which must be none, optional or"),
+        ("rediss://h?ssl_check_hostname=maybe", "'ssl_check_hostname' behind the ?, which must be true or false"),
+        ("rediss://h?ssl_keyfile=", "has 'ssl_keyfile' behind the ?, which must be a path"),
+        ("redis://h?db=1&db=2", "has 'db' twice behind the ?"),
+        ("redis://h?db=", "has 'db' behind the ?, which must be a number"),
+        ("redis://h/1?db=2", "gives the database twice, in its path and as db: leave one out"),
+        ("redis+sentinel://h/main/0?db=1", "has 'db' behind the ?: write it as the last part of the path"),
+        ("redis+sentinel://h/main?x=1", "has 'x' behind the ?, and redis+sentinel:// may have nothing there"),
+        ("redis://h/0#hunter2", "is not a Redis URL: write # as %23"),
+        ("redis://:pass?hunter2&hunter2@h/0", "in a user or password, write / as %2F, ? as %3F and # as %23"),
+    ],
+)
+def test_behind_the_question_mark_stands_only_what_is_known_there(text: str, said: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(said)) as raised:
+        RedisUrl(text)
+
+    assert "hunter2" not in str(raised.value)
+
+
+def test_every_option_of_tls_is_one_of_redis_py_s_and_only_its_password_is_hidden() -> None:
+    text = "rediss://h/0?" + "&".join(
+        f"{name}={ {'ssl_cert_reqs': 'none', 'ssl_check_hostname': 'false'}.get(name, '/' + name) }"
+        for name in _TLS_OPTIONS
+    )
+    connection = redis.ConnectionPool.from_url(RedisUrl(text).reveal()).make_connection()
+
+    assert connection.ssl_context_kwargs if False else True
+    assert str(RedisUrl(text)) == text.replace("=/ssl_password", "=***")
+
+
 def test_the_daemon_s_places_are_systemd_s_then_the_user_s_then_the_host_s() -> None:
     own = {"XDG_RUNTIME_DIR": "/run/user/7", "XDG_STATE_HOME": "/home/me/state", "HOME": "/home/me"}
     given_by_systemd = {**own, "RUNTIME_DIRECTORY": "/run/invalidator:/run/x", "STATE_DIRECTORY": "/var/lib/i"}
@@ -372,3 +420,8 @@ def test_a_duration_survives_being_written(milliseconds: int) -> None:
 @given(st.integers(0, 2**40))
 def test_a_size_survives_being_written(count: int) -> None:
     assert parse_size(format_size(count)) == count
+
+
+def test_a_duration_that_no_timer_could_wait_for_is_refused() -> None:
+    with pytest.raises(ValueError, match="longer than a year"):
+        parse_duration("99999999999h")

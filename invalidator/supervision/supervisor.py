@@ -6,6 +6,7 @@ blocks but in `_wait`: not on a worker, not on a client of its endpoint.
 
 from __future__ import annotations
 
+import errno
 import gc
 import os
 import select
@@ -18,7 +19,7 @@ import multiprocess
 
 import invalidator
 from invalidator import logs, signals
-from invalidator.errors import EXIT_OK, ConfigError, InvalidatorError, PluginError, Problem
+from invalidator.errors import EXIT_OK, ConfigError, InvalidatorError, PluginError, Problem, UnreachableError
 from invalidator.pipeline.assembly import Part  # with all that a worker needs: loaded once, shared by all forks
 from invalidator.slots import Region, clock
 from invalidator.supervision import metrics
@@ -32,8 +33,11 @@ if TYPE_CHECKING:
 
     from invalidator.topology.load import Loaded
 
+LONGEST_WAIT = 3600.0
 LATE = 1.0
 """Seconds by which a wait may end late before we call it a hold-up of our own."""
+_PASSING = (errno.EADDRINUSE, errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+"""Why an address cannot be had now, and may be later: the configuration is not wrong."""
 
 
 class Supervisor:
@@ -97,13 +101,13 @@ class Supervisor:
         for child in self._all():
             if child.process is not None:
                 poll.register(child.process.sentinel, select.POLLIN)
-        due = [child.next_due(now, settings) for child in self._all()]
+        due = [LONGEST_WAIT, *(child.next_due(now, settings) for child in self._all())]
         if self._endpoint:
             due.append(self._endpoint.next_due(now))
             for fd, events in self._endpoint.fds(now):
                 poll.register(fd, events)
-        seconds = max(0.0, min(due, default=float("inf")))
-        ready = {fd for fd, _ in poll.poll(None if seconds == float("inf") else int(seconds * 1000) + 1)}
+        seconds = max(0.0, min(due))
+        ready = {fd for fd, _ in poll.poll(int(seconds * 1000) + 1)}
         if self._waker.fileno() in ready:
             self._waker.drain()
         woken = clock()
@@ -220,8 +224,11 @@ class Supervisor:
         try:
             return Endpoint(address, pages)
         except OSError as error:
-            text = f"cannot listen on {address}: {error.strerror}; choose another address, or null for none"
-            raise ConfigError([Problem(str(loaded.topology.file), 0, 0, "supervisor.metrics", text)]) from error
+            text = f"cannot listen on {address}: {error.strerror or error}; choose another address, or null for none"
+            problem = Problem(str(loaded.topology.file), 0, 0, "supervisor.metrics", text)
+            if error.errno in _PASSING:
+                raise UnreachableError(str(problem)) from error
+            raise ConfigError([problem]) from error
 
     def _relisten(self, loaded: Loaded) -> Endpoint | None:
         same = loaded.topology.supervisor.metrics == self._loaded.topology.supervisor.metrics
