@@ -6,10 +6,13 @@ import os
 from typing import TYPE_CHECKING
 
 from invalidator import Backend, BackendError, Failure, PurgeResult, Target
-from invalidator_lru.feeder import Feeder, feeder_name
+from invalidator_lru.feeder import Feeder
+from invalidator_lru.records import feeder_name
 from invalidator_lru.table import TableError, open_table
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from invalidator.backend import BackendContext
     from invalidator.messages import Batch
     from invalidator_lru.options import LruOptions
@@ -20,9 +23,9 @@ class LruBackend(Backend):
 
     inline = True
 
-    def __init__(self, options: LruOptions, context: BackendContext) -> None:
+    def __init__(self, options: LruOptions, context: BackendContext, remake: Callable[[], bool] | None = None) -> None:
         self._path = options.path
-        self._feeder = Feeder(options.path, feeder_name(context.worker, context.backend))
+        self._feeder = Feeder(options.path, feeder_name(context.worker, context.backend), remake=remake)
 
     def purge(self, batch: Batch) -> PurgeResult:
         """No application serves any of it from the moment this returns. Raises BackendError when there is no table."""

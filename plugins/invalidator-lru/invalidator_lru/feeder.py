@@ -7,22 +7,9 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from invalidator_lru.table import (
-    CHANGES,
-    EPOCH,
-    HEARTBEAT,
-    LIVENESS,
-    NAME,
-    OWNER,
-    PROOF,
-    UNTIL,
-    Table,
-    TableError,
-    file_identity,
-    name_hash,
-    open_table,
-    stamps,
-)
+from invalidator_lru.claim import Claim
+from invalidator_lru.notices import Notices
+from invalidator_lru.table import CHANGES, EPOCH, LIVENESS, Table, TableError, file_identity, open_table, stamps
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -35,23 +22,31 @@ class Feeder:
     """Writes to the table at `path` as `name`. For one thread at a time.
 
     The table is made by the supervisor (see `preparation`), which also says who feeds it; a feeder without a record in
-    it may invalidate, but has nothing to vouch for.
+    it may invalidate, but has nothing to vouch for. `remake` is called when the file has been gone for a while: it
+    makes the table again and returns True, False if that is not for us to do now, or raises TableError.
     """
 
     def __init__(
-        self, path: str | os.PathLike[str], name: str, *, clock: Callable[[], int] = time.monotonic_ns
+        self,
+        path: str | os.PathLike[str],
+        name: str,
+        *,
+        clock: Callable[[], int] = time.monotonic_ns,
+        pid: Callable[[], int] = os.getpid,
+        remake: Callable[[], bool] | None = None,
     ) -> None:
         self._path = path
         self._name = name
-        self._hash = name_hash(name)
         self._clock = clock
-        self._record: int | None = None
-        self._vouched = False
+        self._pid = pid
+        self._remake = remake
+        self._notices = Notices(os.fspath(path), name)
+        self._looked = 0
         self._beat = 0
         self._until = 0
-        self._table: Table | None = None
+        self._claim: Claim | None = None
         with suppress(TableError):  # `invalidate` says so: a worker starts, and is degraded, rather than not starting
-            self._table = open_table(path, writable=True)
+            self._claim = Claim(open_table(path, writable=True), name, pid())
 
     def invalidate(
         self,
@@ -83,81 +78,71 @@ class Feeder:
         end = now + LIVENESS if until * 1e9 > now + LIVENESS else int(until * 1e9)
         if end <= now:
             self.retract()
+            if now - self._looked >= PERIOD:  # a worker that has no table proves nothing until it has one
+                self._follow(now)
         elif now - self._beat >= PERIOD or not now < self._until <= end:
             self._vouch(now, end)
 
     def retract(self) -> None:
         """Vouch for nothing any more; readers notice at their next lookup."""
         self._beat = self._until = 0
-        record = self._found()
-        if self._table is None or record is None or not self._vouched:
-            return
-        words = self._table.words
-        if words[record + OWNER] == os.getpid() and words[record + UNTIL]:
-            words[record + UNTIL] = words[record + HEARTBEAT] = 0
-            announce(self._table)
+        if self._claim is not None:
+            self._claim.retract()
 
     def close(self) -> None:
         """Retract, and let go of the table. May be called again."""
         self.retract()
-        self._table = self._record = None
+        self._claim = None
 
     def _vouch(self, now: int, end: int) -> None:
-        self._follow()
-        record = self._found()
-        if self._table is None or record is None or self._is_superseded(record):
-            return
-        words = self._table.words
-        news = not now < words[record + UNTIL] <= end
-        words[record + OWNER] = os.getpid()
-        words[record + HEARTBEAT] = now
-        words[record + UNTIL] = end
-        if news:
-            announce(self._table)
-        self._vouched = True
-        self._beat, self._until = now, end
+        self._follow(now)
+        if self._claim is not None:
+            outcome = self._claim.vouch(now, end)
+            self._notices.vouching(outcome, self._claim.other, now)
+            self._beat, self._until = now, end
 
-    def _is_superseded(self, record: int) -> bool:
-        """Whether a later process of the same worker vouches by now: what this one hears is no longer what counts."""
-        return self._vouched and self._table is not None and self._table.words[record + OWNER] not in (0, os.getpid())
-
-    def _follow(self) -> None:
+    def _follow(self, now: int) -> None:
         """Move to the table that is at the path now, if it is another one: it was removed and made again under us."""
+        self._looked = now
         identity = file_identity(self._path)
-        if identity is None or (self._table is not None and identity == self._table.identity):
+        if identity is None:
+            self._miss(now)
+            return
+        self._notices.over("gone")
+        if self._claim is not None and identity == self._claim.table.identity:
+            self._notices.over("unusable")
             return
         try:
             table = open_table(self._path, writable=True)
-        except TableError:
-            return  # rubbish; those who have mapped the old table still read the truth
+        except TableError as error:
+            # Those who have mapped the old table still read the truth; nobody else finds one.
+            self._notices.unusable(error, now)
+            return
         self.retract()  # first: no reader may trust the old table once we write to the new one
         self._adopt(table)
 
+    def _miss(self, now: int) -> None:
+        """The file is gone. Those who have mapped it are still served, and truly; nobody else finds it."""
+        if not self._notices.has_lasted("gone", now):
+            return
+        self._notices.over("gone")  # the next attempt comes after the same time
+        try:
+            made = self._remake is not None and self._remake()
+        except TableError as error:
+            self._notices.gone(str(error), now)
+            return
+        if made:
+            self._notices.remade()
+        elif self._remake is None:
+            self._notices.gone("it is not known here who feeds it", now)
+
     def _adopt(self, table: Table) -> None:
-        self._table, self._record, self._vouched = table, None, False
+        self._claim = Claim(table, self._name, self._pid())
         table.words[EPOCH] = table.words[CHANGES] = stamps.next()  # what this one has missed is unknown
 
-    def _found(self) -> int | None:
-        """This feeder's record. Looked up again when the supervisor has given it to somebody else."""
-        if self._table is None:
-            return None
-        if self._record is None or self._table.words[self._record + NAME] != self._hash:
-            self._record = self._table.record_of(self._name)
-        return self._record
-
     def _opened(self) -> Table:
-        if self._table is None:
+        if self._claim is None:
             table = open_table(self._path, writable=True)
             self._adopt(table)
             return table
-        return self._table
-
-
-def feeder_name(worker: str, backend: str = "") -> str:
-    """Under which name a worker feeds. Each of its backends counts: one may owe work that another has done."""
-    return f"{worker}\0{backend}"
-
-
-def announce(table: Table) -> None:
-    """Have every reader look at the records again."""
-    table.words[PROOF] = table.words[CHANGES] = stamps.next()
+        return self._claim.table

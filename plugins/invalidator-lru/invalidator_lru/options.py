@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import AfterValidator, Field
 
 from invalidator import BackendOptions
-from invalidator_lru.feeder import feeder_name
+from invalidator_lru.records import feeder_name
 from invalidator_lru.table import DEFAULT_SLOTS, MAX_FEEDERS
 
 if TYPE_CHECKING:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from invalidator import UnreachableError, hookimpl
 from invalidator_lru.backend import LruBackend
+from invalidator_lru.draft import Plan
 from invalidator_lru.options import LruOptions, feeders, real, tables
-from invalidator_lru.preparation import Plan, Tables
+from invalidator_lru.preparation import Tables
 from invalidator_lru.table import TableError
 
 if TYPE_CHECKING:
@@ -31,7 +32,9 @@ def backend_types() -> Mapping[str, type[BackendOptions]]:
 @hookimpl
 def make_backend(options: BackendOptions, context: BackendContext) -> Backend | None:
     """In a worker's process: its hand on the table that the supervisor has made."""
-    return LruBackend(options, context) if isinstance(options, LruOptions) else None
+    if not isinstance(options, LruOptions):
+        return None
+    return LruBackend(options, context, _tables.remaker(real(options)))
 
 
 @hookimpl

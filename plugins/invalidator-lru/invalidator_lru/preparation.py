@@ -1,94 +1,18 @@
-"""The tables before anybody feeds them: made, or taken over from an earlier daemon, by the supervisor."""
+"""The supervisor's tables: made before anybody feeds them, and looked after while their workers come and go."""
 
 from __future__ import annotations
 
-import os
-from contextlib import suppress
-from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
-from invalidator_lru.feeder import announce, feeder_name
-from invalidator_lru.table import (
-    CHANGES,
-    DEFAULT_SLOTS,
-    EPOCH,
-    HEARTBEAT,
-    MAGIC,
-    MAX_FEEDERS,
-    NAME,
-    OWNER,
-    RECORD_WORDS,
-    UNTIL,
-    WORD,
-    Table,
-    TableError,
-    blank_header,
-    name_hash,
-    open_table,
-    stamps,
-    table_size,
-)
+from invalidator_lru.draft import Draft, Plan
+from invalidator_lru.records import feeder_name, retract_dead, set_feeders
+from invalidator_lru.recovery import remake
+from invalidator_lru.roster import Roster
+from invalidator_lru.table import Table, TableError, file_identity, name_hash, open_table
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
-    from pathlib import Path
-
-_WRITABLE_BY_OTHERS = 0o022
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """A table as the topology wants it. `group` is a gid, -1 for the daemon's own."""
-
-    path: Path
-    feeders: frozenset[str]
-    slots: int = DEFAULT_SLOTS
-    mode: int = 0o644
-    group: int = -1
-
-
-class Draft:
-    """A table that is ready to take effect, and has had none yet: `commit` it, or `discard` it."""
-
-    def __init__(self, plan: Plan) -> None:
-        """Raises TableError when the table can neither be taken over nor made. Nothing has changed then."""
-        if len(plan.feeders) > MAX_FEEDERS:
-            raise TableError(f"{plan.path}: {len(plan.feeders)} workers feed it; a table takes {MAX_FEEDERS}")
-        self._plan = plan
-        self._new: Path | None = None
-        self._old = _opened(plan.path)
-        if not _can_be_taken_over(plan, self._old):
-            try:
-                _refuse_foreign(plan.path)
-                self._new = _write_new(plan)
-            except OSError as error:
-                raise TableError(f"cannot make {plan.path}: {error.strerror}") from error
-
-    def commit(self, *, fresh: bool) -> Table:
-        """Put it in its place. `fresh`: none of its feeders is alive, so nothing that anyone has kept is trusted."""
-        plan = self._plan
-        if self._new is None:
-            assert self._old is not None  # noqa: S101 -- what __init__ has established
-            table = self._old
-        else:
-            try:
-                self._new.replace(plan.path)
-            except OSError as error:
-                self.discard()
-                raise TableError(f"cannot put {plan.path} in its place: {error.strerror}") from error
-            table = open_table(plan.path, writable=True)
-            if self._old is not None:
-                set_feeders(self._old, ())  # those who have mapped it look for the new one
-        if fresh:
-            set_feeders(table, ())
-            table.words[EPOCH] = table.words[CHANGES] = stamps.next()
-        set_feeders(table, plan.feeders)
-        return table
-
-    def discard(self) -> None:
-        """Leave no trace."""
-        if self._new is not None:
-            self._new.unlink(missing_ok=True)
+    from collections.abc import Callable, Mapping
 
 
 class Tables:
@@ -96,10 +20,38 @@ class Tables:
 
     def __init__(self) -> None:
         self._tables: dict[str, Table] = {}
-        self._feeders: dict[str, frozenset[str]] = {}
+        self._plans: dict[str, Plan] = {}
+        self._rosters: dict[str, Roster] = {}
 
     def apply(self, plans: Mapping[str, Plan]) -> None:
         """Make these the tables that are fed. Raises TableError, and has changed none of them if one cannot be made."""
+        for path in plans:
+            self._rosters.setdefault(path, Roster())
+        for roster in self._rosters.values():
+            roster.begin()
+        try:
+            self._change(plans)
+        except TableError:
+            for roster in self._rosters.values():
+                roster.end()
+            raise
+        for path, roster in self._rosters.items():
+            roster.end({name_hash(feeder) for feeder in plans[path].feeders} if path in plans else ())
+
+    def retract(self, worker: str) -> None:
+        """Take back what the last process of this worker vouched for."""
+        for path, plan in self._plans.items():
+            tables = self._seen(path)
+            for feeder in plan.feeders:
+                if feeder.startswith(feeder_name(worker)):
+                    for table in tables:
+                        retract_dead(table, feeder)
+
+    def remaker(self, path: str) -> Callable[[], bool] | None:
+        """For a worker, which has inherited this: makes the table again (see `recovery`). None: it is not ours."""
+        return partial(remake, self._plans[path], self._rosters[path]) if path in self._plans else None
+
+    def _change(self, plans: Mapping[str, Plan]) -> None:
         drafts: dict[str, Draft] = {}
         try:
             for path, plan in plans.items():
@@ -108,118 +60,27 @@ class Tables:
             for draft in drafts.values():
                 draft.discard()
             raise
-        for path in self._tables.keys() - plans.keys():
-            set_feeders(self._tables.pop(path), ())
+        for path in self._plans.keys() - plans.keys():
+            for table in self._seen(path):
+                set_feeders(table, ())
+            del self._tables[path]
         for path, draft in drafts.items():
             # The first time, whoever fed it belonged to a daemon that is gone, and what that one missed is unknown.
             self._tables[path] = draft.commit(fresh=path not in self._tables)
-        self._feeders = {path: plan.feeders for path, plan in plans.items()}
+        self._plans = dict(plans)
 
-    def retract(self, worker: str) -> None:
-        """Take back what the last process of this worker vouched for."""
-        for path, table in self._tables.items():
-            for feeder in self._feeders[path]:
-                if feeder.startswith(feeder_name(worker)):
-                    retract_dead(table, feeder)
+    def _seen(self, path: str) -> tuple[Table, ...]:
+        """The table as it was last seen, and the one that a worker has made instead of it, if one has."""
+        last = self._tables[path]
+        if file_identity(self._plans[path].path) in (None, last.identity):
+            return (last,)
+        try:
+            self._tables[path] = open_table(self._plans[path].path, writable=True)
+        except TableError:
+            return (last,)
+        return last, self._tables[path]
 
 
 def prepare(plan: Plan, *, fresh: bool = True) -> Table:
     """Draft a table and commit it. Raises TableError."""
     return Draft(plan).commit(fresh=fresh)
-
-
-def set_feeders(table: Table, feeders: Collection[str]) -> None:
-    """Make these the table's feeders: those that stay keep their proof, a new one has none yet."""
-    words = table.words
-    wanted = {name_hash(feeder) for feeder in feeders}
-    free = [record for record in table.records() if not words[record + NAME]]
-    gone = [record for record in table.records() if words[record + NAME] and words[record + NAME] not in wanted]
-    for record in gone:
-        # From the last word to the first: a record that is half cleared must not vouch for anything.
-        for word in reversed(range(RECORD_WORDS)):
-            words[record + word] = 0
-    missing = sorted(wanted - {words[record + NAME] for record in table.records()})
-    # The ones that were just given back come last: whoever had them may be about to write its last heartbeat.
-    for name, record in zip(missing, [*free, *gone], strict=False):
-        words[record + UNTIL] = words[record + HEARTBEAT] = words[record + OWNER] = 0
-        words[record + NAME] = name
-    if gone or missing:
-        announce(table)
-
-
-def retract_dead(table: Table, feeder: str) -> None:
-    """Take back what this feeder vouched for, if the process that did is no more. Its successor may vouch already."""
-    record = table.record_of(feeder)
-    if record is not None and table.words[record + UNTIL] and not _is_alive(table.words[record + OWNER]):
-        table.words[record + UNTIL] = table.words[record + HEARTBEAT] = table.words[record + OWNER] = 0
-        announce(table)
-
-
-def _opened(path: Path) -> Table | None:
-    try:
-        return open_table(path, writable=True)
-    except TableError:
-        return None
-
-
-def _can_be_taken_over(plan: Plan, table: Table | None) -> bool:
-    """Whether the table at the path serves as it is. Sets its mode and group."""
-    if table is None or table.slots != plan.slots:
-        return False
-    try:
-        status = plan.path.stat()
-        # Somebody else may have it open for writing, and could shorten it under us.
-        if status.st_uid != os.geteuid() or status.st_mode & _WRITABLE_BY_OTHERS:
-            return False
-        plan.path.chmod(plan.mode)
-        os.chown(plan.path, -1, plan.group)
-    except OSError:
-        return False
-    return True
-
-
-def _refuse_foreign(path: Path) -> None:
-    """A path may be mistyped: what is no table is not replaced. Zeros are what a power cut leaves of one."""
-    if not path.exists():
-        return
-    if not path.is_file():  # a FIFO would hold us for ever
-        raise TableError(f"{path} is not a regular file: remove it, or choose another path")
-    with path.open("rb") as file:
-        start = file.read(WORD)
-    if start.strip(b"\0") and start != MAGIC.to_bytes(WORD, "little") and start != MAGIC.to_bytes(WORD, "big"):
-        raise TableError(f"{path} is something else than a generation table: remove it, or choose another path")
-
-
-def _write_new(plan: Plan) -> Path:
-    """A complete new table beside the path, under another name."""
-    with suppress(FileExistsError, FileNotFoundError):
-        plan.path.parent.mkdir()  # the last folder only: a longer way that is missing is a mistake
-        plan.path.parent.chmod(0o755)  # whatever the umask: applications are other users
-    path = plan.path.with_name(f".{plan.path.name}.{os.getpid()}")
-    path.unlink(missing_ok=True)
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    try:
-        # Written, not truncated to size: on a full tmpfs a page that is not there yet is a SIGBUS, later.
-        content = blank_header(plan.slots, stamps.next()).ljust(table_size(plan.slots), b"\0")
-        while content:
-            content = content[os.write(fd, content) :]
-        os.fchown(fd, -1, plan.group)
-        os.fchmod(fd, plan.mode)
-    except BaseException:
-        path.unlink(missing_ok=True)
-        raise
-    finally:
-        os.close(fd)
-    return path
-
-
-def _is_alive(pid: int) -> bool:
-    if pid == 0:
-        return False
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

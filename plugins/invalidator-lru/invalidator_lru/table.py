@@ -44,7 +44,10 @@ _HEADER_WORDS = 16
 MAX_FEEDERS: Final = 256
 RECORD_WORDS: Final = 4
 NAME, OWNER, HEARTBEAT, UNTIL = range(RECORD_WORDS)
-"""A record's words: hash of the feeder's name (0: it is free), pid, and two readings of CLOCK_MONOTONIC in ns."""
+"""A record's words: hash of the feeder's name (0: it is free), pid, and two readings of CLOCK_MONOTONIC in ns.
+
+While nobody vouches UNTIL is 0, and HEARTBEAT what the last one has left there (see `claim`).
+"""
 
 _FIRST_RECORD = _HEADER_WORDS
 _FIRST_SLOT = _FIRST_RECORD + MAX_FEEDERS * RECORD_WORDS

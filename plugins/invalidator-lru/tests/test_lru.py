@@ -14,8 +14,10 @@ import pytest
 
 from invalidator.testing import BackendConformance, CacheUnderTest
 from invalidator_lru import LRUCache, plugin
-from invalidator_lru.feeder import Feeder, feeder_name
-from invalidator_lru.preparation import Plan, prepare
+from invalidator_lru.draft import Plan
+from invalidator_lru.feeder import Feeder
+from invalidator_lru.preparation import prepare
+from invalidator_lru.records import feeder_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence

@@ -16,8 +16,9 @@ from hypothesis.errors import NoSuchExample
 
 import invalidator_lru.feeder
 from invalidator_lru import LRUCache
+from invalidator_lru.draft import Plan
 from invalidator_lru.feeder import Feeder
-from invalidator_lru.preparation import Plan, prepare
+from invalidator_lru.preparation import Tables, prepare
 from invalidator_lru.table import CHANGES, EPOCH, Stamps, open_table
 from invalidator_lru.watch import View
 
@@ -57,23 +58,32 @@ class World:
         self.truth = dict.fromkeys(KEYS, 0)
         self.floor = dict.fromkeys(KEYS, 0)
         self.until = dict.fromkeys(FEEDERS, 0)
+        self.rivals_until = dict.fromkeys(FEEDERS, 0)
+        self.rivals: dict[str, Feeder] = {}
         self.stale: list[str] = []
         self.caches = [cache(path, maxsize, clock=lambda: self.now) for maxsize in (100, 2)]
         self.begin()
 
     def begin(self) -> None:
-        prepare(Plan(self.path, frozenset(FEEDERS), slots=self.slots))
-        self.feeders = {name: Feeder(self.path, name, clock=lambda: self.now) for name in FEEDERS}
+        self.tables = Tables()
+        self.tables.apply(self.plans())
+        self.feeders = {
+            name: Feeder(self.path, name, clock=lambda: self.now, remake=self.tables.remaker("t")) for name in FEEDERS
+        }
         self.floor = dict(self.truth)
         for name in FEEDERS:
             self.step_prove(name)
 
+    def plans(self) -> dict[str, Plan]:
+        return {"t": Plan(self.path, frozenset(FEEDERS), slots=self.slots)}
+
     def run(self, steps: Iterable[Step]) -> World:
         for name, *arguments in steps:
             getattr(self, f"step_{name}")(*arguments)
-        self.now += SECOND // 10
-        for name in FEEDERS:
-            self.step_regain(name)
+        for _ in range(15):  # a file that is gone is made again in a little more than a second
+            self.now += SECOND // 10
+            for name in FEEDERS:
+                self.step_regain(name)
         for cache in self.caches:
             cache.get_or_load("d", self.truth.__getitem__)
             self.check(cache, "d")
@@ -81,14 +91,14 @@ class World:
         return self
 
     def close(self) -> None:
-        for feeder in self.feeders.values():
+        for feeder in (*self.feeders.values(), *self.rivals.values()):
             feeder.close()
 
     def check(self, cache: LRUCache, key: str) -> None:
         value = cache.get(key)
         if value is not None and value < self.floor[key]:
             self.stale.append(f"{key} of version {value}, after an invalidation of {self.floor[key]}")
-        if value is not None and min(self.until.values()) <= self.now:
+        if value is not None and min(max(self.until[name], self.rivals_until[name]) for name in FEEDERS) <= self.now:
             self.stale.append(f"{key}, while nobody vouched for it")
 
     def change(self, what: dict[str, Any]) -> None:
@@ -144,19 +154,47 @@ class World:
         else:
             self.close()
         self.until = dict.fromkeys(FEEDERS, 0)
+        self.rivals_until = dict.fromkeys(FEEDERS, 0)
+        self.rivals = {}
         self.change(what)
         self.check_all()
         if how == "removed":
-            self.path.unlink()
+            self.path.unlink(missing_ok=True)
         self.slots = 8 if how == "resized" else self.slots
         self.begin()
         self.check_all()
 
     def step_replace(self) -> None:
         """The file is removed under a running daemon, and made again by a reload: the workers stay."""
-        self.path.unlink()
-        prepare(Plan(self.path, frozenset(FEEDERS), slots=self.slots), fresh=False)
+        self.path.unlink(missing_ok=True)
+        self.tables.apply(self.plans())
         # Nothing else: each worker finds out in its own time, and so does each application.
+
+    def step_remove(self) -> None:
+        """The file is removed under a running daemon, and only its workers are there to notice."""
+        self.path.unlink(missing_ok=True)
+
+    def step_rival(self) -> None:
+        """Another daemon comes to the same table. It hears what is said from now on, as the first one does."""
+        self.step_rival_end("stopped")
+        prepare(Plan(self.path, frozenset(FEEDERS), slots=self.slots))
+        self.rivals = {name: Feeder(self.path, name, clock=lambda: self.now, pid=lambda: 1 << 23) for name in FEEDERS}
+
+    def step_rival_prove(self, feeder: str) -> None:
+        if feeder in self.rivals:
+            self.rivals[feeder].prove(self.now / SECOND + 0.5)
+            self.rivals_until[feeder] = self.now + SECOND // 2
+
+    def step_rival_lose(self, feeder: str) -> None:
+        if feeder in self.rivals:
+            self.rivals[feeder].retract()
+            self.rivals_until[feeder] = 0
+
+    def step_rival_end(self, how: str) -> None:
+        for feeder in self.rivals:
+            if how == "stopped":
+                self.step_rival_lose(feeder)
+        self.rivals = {}  # killed: its last word counts until its time is over
 
     def check_all(self) -> None:
         for cache, key in itertools.product(self.caches, KEYS):
@@ -175,6 +213,11 @@ MEANWHILE: st.SearchStrategy[Step] = st.one_of(
     st.tuples(st.just("regain"), st.sampled_from(FEEDERS)),
     st.tuples(st.just("restart"), st.sampled_from(("in place", "removed", "resized", "killed")), WHATS),
     st.tuples(st.just("replace")),
+    st.tuples(st.just("remove")),
+    st.tuples(st.just("rival")),
+    st.tuples(st.just("rival_prove"), st.sampled_from(FEEDERS)),
+    st.tuples(st.just("rival_lose"), st.sampled_from(FEEDERS)),
+    st.tuples(st.just("rival_end"), st.sampled_from(("stopped", "killed"))),
 )
 STEPS: st.SearchStrategy[list[Step]] = st.lists(
     st.one_of(

@@ -22,9 +22,11 @@ from invalidator import BackendError, UnreachableError
 from invalidator.backend import BackendContext
 from invalidator.messages import Batch
 from invalidator_lru import LRUCache, plugin
-from invalidator_lru.feeder import Feeder, feeder_name
+from invalidator_lru.draft import Plan
+from invalidator_lru.feeder import Feeder
 from invalidator_lru.options import LruOptions
-from invalidator_lru.preparation import Plan, Tables, prepare, retract_dead
+from invalidator_lru.preparation import Tables, prepare
+from invalidator_lru.records import feeder_name, retract_dead
 from invalidator_lru.table import (
     HEARTBEAT,
     LIVENESS,
