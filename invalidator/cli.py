@@ -6,6 +6,7 @@ import difflib
 import os
 import sys
 import traceback
+from contextlib import suppress
 from importlib import import_module, metadata
 
 import click
@@ -74,6 +75,7 @@ def cli() -> None:
 
 def main(args: list[str] | None = None) -> int:
     """Run one command and return its exit code; messages go to stderr."""
+    _open_what_is_closed()
     try:
         code = _run(sys.argv[1:] if args is None else args)
         if sys.stdout is not None:  # as after `>&-`
@@ -83,6 +85,14 @@ def main(args: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_BROKEN_PIPE
     return code
+
+
+def _open_what_is_closed() -> None:
+    # After `2>&-` the next thing that is opened is 2: a pipe of ours, a connection to Redis. Log lines would go there.
+    with suppress(OSError):
+        while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
+            os.set_inheritable(fd, True)
+        os.close(fd)
 
 
 def _run(args: list[str]) -> int:

@@ -2,7 +2,7 @@
 
 Readable on a terminal, one JSON object a line elsewhere. A line is one write of at most PIPE_BUF bytes, so that the
 lines of several processes on one pipe never tear (above that size they do). A reader that has stopped reading costs
-lines, which are counted, and never a worker: a write that would block is not made.
+lines, which are counted, and never a worker: nothing here waits for room.
 """
 
 from __future__ import annotations
@@ -10,8 +10,11 @@ from __future__ import annotations
 import json
 import os
 import select
+import socket
+import stat
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
@@ -23,15 +26,69 @@ LEVELS: dict[Level, int] = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 _JOURNAL_PRIORITY: dict[Level, str] = {"debug": "<7>", "info": "<6>", "warning": "<4>", "error": "<3>"}
 _COLOUR: dict[Level, str] = {"debug": "\033[2m", "info": "", "warning": "\033[33m", "error": "\033[31m"}
 _RESET = "\033[0m"
+_STDERR = 2
 _LINE_LIMIT = 4096
 _VALUE_LIMIT = 600
+
+
+class Outlet:
+    """Writes lines to a file descriptor. Raises nothing, and asks for room first: a write without room would wait."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._socket: socket.socket | None = None
+        self._owned = False
+
+    @classmethod
+    def unwaiting(cls, fd: int) -> Outlet:
+        """An outlet to where `fd` leads that never waits for whoever reads there.
+
+        To ask first is not enough: another process may be quicker to take the last page. And O_NONBLOCK belongs to what
+        is open, not to its number: what is open as 2 is shared with whoever started us, who would get EAGAIN as well.
+        So a pipe is opened once more, for us alone, and a socket is told with each line. What is left is a terminal, a
+        file, and a pipe that is not ours to open.
+        """
+        outlet = cls(fd)
+        with suppress(OSError):  # no /proc, a pipe of another user's or without a reader, or nothing open at all
+            mode = os.fstat(fd).st_mode
+            if stat.S_ISFIFO(mode):
+                outlet._fd = os.open(f"/proc/self/fd/{fd}", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+                outlet._owned = True
+            elif stat.S_ISSOCK(mode):
+                outlet._socket = socket.socket(fileno=os.dup(fd))
+        return outlet
+
+    def write(self, line: str) -> bool:
+        """Write one line whole, or not at all. False: the other end is full or gone."""
+        data = line.encode("utf-8", "backslashreplace")[: _LINE_LIMIT - 1] + b"\n"
+        try:
+            if self._socket:
+                return self._socket.send(data, socket.MSG_DONTWAIT) == len(data)
+            if not self._owned and not _has_room(self._fd):
+                return False
+            return os.write(self._fd, data) == len(data)
+        except OSError:
+            return False
+
+    def close(self) -> None:
+        """Give back what was opened; `fd` stays open."""
+        if self._socket:
+            self._socket.close()
+        if self._owned:
+            os.close(self._fd)
+
+
+def _has_room(fd: int) -> bool:
+    poller = select.poll()
+    poller.register(fd, select.POLLOUT)
+    return bool(poller.poll(0))
 
 
 @dataclass(slots=True)
 class Sink:
     """Where lines go, and how they look. One for each process; `lost` counts the lines that nobody took."""
 
-    fd: int = 2
+    outlet: Outlet = field(default_factory=lambda: Outlet(_STDERR))
     level: Level = "info"
     json: bool = False
     colour: bool = False
@@ -47,7 +104,7 @@ class Sink:
         line = json_line(time.time(), level, event, fields) if self.json else self._text(level, event, fields)
         if self.journal:
             line = _JOURNAL_PRIORITY[level] + line
-        if write_line(self.fd, line):
+        if self.outlet.write(line):
             self.lost = 0
         else:
             self.lost += 1
@@ -55,19 +112,6 @@ class Sink:
     def _text(self, level: Level, event: str, fields: dict[str, Value]) -> str:
         line = text_line(time.time(), level, event, fields)
         return f"{_COLOUR[level]}{line}{_RESET}" if self.colour and _COLOUR[level] else line
-
-
-def write_line(fd: int, line: str) -> bool:
-    """Write one line whole, or not at all. False: the other end is full or gone."""
-    data = line.encode("utf-8", "backslashreplace")[: _LINE_LIMIT - 1] + b"\n"
-    poller = select.poll()
-    poller.register(fd, select.POLLOUT)
-    try:
-        if not poller.poll(0):
-            return False
-        return os.write(fd, data) == len(data)
-    except OSError:
-        return False
 
 
 def json_line(now: float, level: Level, event: str, fields: dict[str, Value]) -> str:
@@ -115,12 +159,14 @@ _sink = Sink()
 
 
 def configure(level: Level = "info", format: Format = "auto") -> None:  # noqa: A002
-    """Decide once, at the start of a process, how logs look. Forked workers inherit it."""
-    terminal = os.isatty(_sink.fd)
+    """Decide once, at the start of a process, where logs go and how they look. Forked workers inherit it."""
+    terminal = os.isatty(_STDERR)
+    _sink.outlet.close()
+    _sink.outlet = Outlet.unwaiting(_STDERR)
     _sink.level = level
     _sink.json = format == "json" or (format == "auto" and not terminal)
     _sink.colour = terminal and not _sink.json and not os.environ.get("NO_COLOR")
-    _sink.journal = _is_journal(os.environ.get("JOURNAL_STREAM", ""), _sink.fd)
+    _sink.journal = _is_journal(os.environ.get("JOURNAL_STREAM", ""), _STDERR)
 
 
 def _is_journal(stream: str, fd: int) -> bool:

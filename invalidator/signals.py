@@ -67,6 +67,16 @@ class Signals:
         self._came.append(signal.Signals(number))
 
 
+def hold_back(number: signal.Signals) -> None:
+    """Have the kernel keep this signal for us until `let_through`: without a handler it would end the process."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {number})
+
+
+def let_through(number: signal.Signals) -> None:
+    """The opposite of `hold_back`, once there is a handler: what came meanwhile is handled now."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {number})
+
+
 @contextmanager
 def blocked() -> Iterator[None]:
     """No signal is handled inside: a child forked between a signal and its handler would run the parent's handler."""

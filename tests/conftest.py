@@ -38,7 +38,12 @@ class MakeMemcached(Protocol):
 
 class MakeDaemon(Protocol):
     def __call__(
-        self, topology: Mapping[str, Any], *, ready: bool = True, environment: Mapping[str, str] | None = None
+        self,
+        topology: Mapping[str, Any],
+        *,
+        ready: bool = True,
+        environment: Mapping[str, str] | None = None,
+        closed: str = "",
     ) -> Daemon: ...
 
 
@@ -91,11 +96,15 @@ def nginx_cache(cleanup: ExitStack, folder: Callable[[str], Path], origin: Origi
 @pytest.fixture
 def daemon(cleanup: ExitStack, folder: Callable[[str], Path]) -> MakeDaemon:
     def make(
-        topology: Mapping[str, Any], *, ready: bool = True, environment: Mapping[str, str] | None = None
+        topology: Mapping[str, Any],
+        *,
+        ready: bool = True,
+        environment: Mapping[str, str] | None = None,
+        closed: str = "",
     ) -> Daemon:
         run = Daemon(folder("daemon"), topology, environment)
         cleanup.callback(run.close)
-        return run.start(ready=ready)
+        return run.start(ready=ready, closed=closed)
 
     return make
 

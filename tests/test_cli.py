@@ -13,6 +13,7 @@ import yaml
 
 from invalidator import cli, errors
 from invalidator.cli import COMMANDS, main
+from invalidator.topology import state
 from tests.support.topologies import SOUND, loaded, write
 from tests.support.waiting import free_port
 
@@ -208,6 +209,35 @@ def test_check_prints_a_topology_that_it_reads_again(
     assert printed["backends"]["objects"] == {"type": "store", "server": "***", "size": 1}
     assert printed["workers"][0]["backends"][0]["flush"] == {"all": True}
     assert loaded(tmp_path, shown.out).topology.workers[0].name == "users"
+
+
+@pytest.mark.parametrize("connect", [(), ("--connect",)])
+def test_check_warns_of_a_state_directory_that_cannot_be_used_and_makes_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], redis_server: MakeRedis, connect: tuple[str, ...]
+) -> None:
+    text = SOUND.replace(
+        "redis://127.0.0.1:6379/0\n", f"{redis_server().url}\nsupervisor: {{state_dir: taken/state}}\n"
+    )
+    (tmp_path / "taken").touch()
+    file = write(tmp_path, text)
+    assert main(["check", "-c", str(file), *connect]) == 0
+    assert capsys.readouterr().err == (
+        f"warning: {file}:3:25: supervisor.state_dir: {tmp_path}/taken/state cannot be written by this user: "
+        "Not a directory: dead letters would be lost\n"
+    )
+    (tmp_path / "taken").unlink()
+    assert main(["check", "-c", str(file), *connect]) == 0
+    assert capsys.readouterr().err == ""
+    assert not (tmp_path / "taken").exists()
+
+
+def test_a_state_directory_that_another_user_may_write_is_a_warning_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("invalidator.topology.state.os.access", lambda *_: False)  # a test may run as root
+    (warning,) = state.remark(loaded(tmp_path, SOUND))
+
+    assert "cannot be written by this user: Permission denied" in warning.text
 
 
 def test_check_connects_to_redis_and_to_every_backend(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from invalidator.errors import DecodeError
@@ -80,6 +80,37 @@ def test_a_cloud_event_carries_the_envelope_as_its_data() -> None:
     assert invalidation.ts == 1.5
 
 
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {"tags": "x"},
+        {"keys": "x", "soft": "1", "all": "yes", "v": "7", "ts": "2026-01-01T00:00:00Z"},
+        {"id": 5, "source": {"a": 1}, "prefixes": {"keys": ["no"]}, "urls": None, "reply": 1},
+        {"keys": ["not:this"], "tags": ["nor:this"], "all": True},
+    ],
+)
+def test_attributes_of_a_cloud_event_are_no_part_of_the_envelope(attributes: dict[str, object]) -> None:
+    for event in (
+        {**attributes, "specversion": "1.0", "data": {"keys": ["users:42"]}},
+        {"specversion": "1.0", "data": {"keys": ["users:42"]}, **attributes},
+    ):
+        invalidation = decode(json.dumps(event).encode(), EVERY, 8192)
+
+        assert invalidation.targets == (Target("key", "users:42"),)
+        assert (invalidation.soft, invalidation.id, invalidation.reply) == (False, "", "")
+
+
+def test_data_beside_an_envelope_is_one_of_the_fields_that_we_do_not_know() -> None:
+    assert decode(b'{"keys":["a"],"data":5}', DEFAULT, 8192).targets == (Target("key", "a"),)
+
+
+def test_an_envelope_is_parsed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("invalidator.pipeline.decoder._cloud_event", None)
+    monkeypatch.setattr("invalidator.pipeline.decoder._names_twice", None)
+
+    assert decode(b'{"keys":["a"],"tags":["t"],"ts":1.5}', DEFAULT, 8192).targets
+
+
 def test_an_absent_text_may_be_written_as_null() -> None:
     assert decode(b'{"keys":["a"],"id":null,"ts":null,"source":null}', DEFAULT, 8192).targets == (Target("key", "a"),)
 
@@ -119,6 +150,15 @@ def test_an_absent_text_may_be_written_as_null() -> None:
         (b'{"x":' + b"[" * 3000 + b"]" * 3000 + b',"keys":["a"]}', "depth"),
         (b'{"keys":["a"],"x":' + b"[" * 40 + b"]" * 40 + b"}", "depth"),
         (b'{"specversion":"1.0","id":"1"}', "shape"),
+        (b'{"specversion":"1.0","data":{"keys":"a"}}', "shape"),
+        (b'{"specversion":"1.0","data":{"v":2,"keys":["a"]}}', "version"),
+        (b'{"specversion":"1.0","data":{}}', "no_target"),
+        (b'{"specversion":"1.0","data":"users:42"}', "shape"),
+        (b'{"specversion":"1.0","data":{},"keys":["a"]}', "no_target"),
+        (b'{"specversion":1.0,"data":{"keys":["a"]}}', "shape"),
+        (b'{"specversion":"1.0","tags":5,"data":{"keys":["a"]},"data":{"keys":["b"]}}', "ambiguous"),
+        (b'{"specversion":"1.0","tags":5,"tags":5,"keys":["a"],"data":{"tags":["a"]}}', "ambiguous"),
+        (b'{"specversion":"1.0","tags":5,"data":{"keys":["a"]}', "json"),
         (b'{"specversion":"2.0","data":{"keys":["a"]}}', "version"),
         (b'{"specversion":"1.0","data":{"keys":["a"]},"data":{"keys":["b"]}}', "ambiguous"),
     ],
@@ -152,6 +192,7 @@ def test_a_key_that_is_called_like_a_field_is_not_taken_for_one() -> None:
     )
 
 
+@settings(deadline=None)
 @given(payload=st.binary(max_size=200) | st.binary(max_size=200).map(lambda data: b"{" + data))
 def test_no_bytes_do_more_than_be_rejected(payload: bytes) -> None:
     try:
@@ -170,6 +211,7 @@ JSON = st.recursive(
 FIELDS = ("v", "id", "ts", "keys", "tags", "prefixes", "urls", "patterns", "all", "soft", "data", "specversion")
 
 
+@settings(deadline=None)
 @given(envelope=st.dictionaries(st.sampled_from(FIELDS), JSON))
 def test_no_object_does_more_than_be_rejected(envelope: dict[str, object]) -> None:
     try:

@@ -278,6 +278,17 @@ def test_a_confirmation_that_never_comes_is_given_up_and_tried_again(cleanup: Ex
     ear.close()
 
 
+def test_a_pong_of_either_form_is_a_sign_of_life_and_no_more(cleanup: ExitStack) -> None:
+    # Not all that speak Redis' protocol answer a subscriber's PING with an array.
+    message = b"*4\r\n$8\r\npmessage\r\n$7\r\ncache:*\r\n$7\r\ncache:x\r\n$1\r\na\r\n"
+    server = scripted(cleanup, b"+PONG\r\n*2\r\n$4\r\npong\r\n$0\r\n\r\n" + message)
+    ear = Ear(settings(f"redis://{server.address}"))
+    ear.until(lambda: ear.messages)
+
+    assert ear.subscriber.state == "live"
+    ear.close()
+
+
 @pytest.mark.parametrize(
     ("pattern", "command"),
     [("cache:*", b"PSUBSCRIBE"), ("cache:x", b"SUBSCRIBE"), ("cache:[ab]", b"PSUBSCRIBE"), ("c\\*", b"PSUBSCRIBE")],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ import click
 
 from invalidator.errors import EXIT_CONFIG, EXIT_OK, EXIT_UNREACHABLE, ConfigError
 from invalidator.topology.load import load
+from invalidator.topology.state import remark
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,6 +43,7 @@ def command(ctx: click.Context, file: Path, *, connect: bool, show: bool, as_jso
         if as_json:
             click.echo(json.dumps(report))
         ctx.exit(EXIT_CONFIG)
+    loaded = replace(loaded, warnings=(*loaded.warnings, *remark(loaded)))
     for warning in loaded.warnings:
         click.echo(f"warning: {warning}", err=True)
     probes = _probes(loaded) if connect else []

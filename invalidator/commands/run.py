@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 
 import click
 
-from invalidator import logs
+from invalidator import logs, signals
 
 
 @click.command("run")
@@ -26,12 +27,25 @@ from invalidator import logs
 )
 def command(file: Path, log_level: logs.Level, log_format: logs.Format) -> None:
     """Run the daemon in the foreground, until TERM or INT. HUP reads the topology again."""
+    signals.hold_back(signal.SIGHUP)  # until there is a handler; what follows takes a while
     from invalidator.supervision.supervisor import Supervisor  # noqa: PLC0415  # --help need not wait for it
-    from invalidator.topology.load import load  # noqa: PLC0415
+    from invalidator.topology.load import Loaded, load  # noqa: PLC0415
+    from invalidator.topology.state import prepare  # noqa: PLC0415
 
     logs.configure(log_level, log_format)
+    log = logs.get_logger()
     file = file.absolute()
-    loaded = load(file)
+
+    def read() -> Loaded:
+        loaded = load(file)
+        directory = loaded.topology.supervisor.state_dir
+        if error := prepare(directory):
+            log.warning("state_dir.unusable", path=str(directory), error=error, detail="dead letters would be lost")
+        return loaded
+
+    loaded = read()
     for warning in loaded.warnings:
-        logs.get_logger().warning("topology.warning", text=str(warning))
-    sys.exit(Supervisor(loaded, lambda: load(file)).run())
+        log.warning("topology.warning", text=str(warning))
+    supervisor = Supervisor(loaded, read)
+    signals.let_through(signal.SIGHUP)
+    sys.exit(supervisor.run())

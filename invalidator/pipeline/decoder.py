@@ -32,10 +32,7 @@ _LISTS: tuple[tuple[str, Kind], ...] = (
 
 
 class Envelope(msgspec.Struct, frozen=True):
-    """The JSON object of the contract; with `specversion` it is a CloudEvent, and `data` is the object.
-
-    Where a publisher's language writes an absent text as null, null is taken as absent.
-    """
+    """The JSON object of the contract. Where a publisher's language writes an absent text as null, it is absent."""
 
     v: int = 1
     id: str | None = None
@@ -51,11 +48,23 @@ class Envelope(msgspec.Struct, frozen=True):
     reply: str | None = None
     journal: str | None = None
     traceparent: str | None = None
+
+
+class _Outermost(Envelope, frozen=True):
+    """What most payloads are; with `specversion` it is a CloudEvent after all, and nothing else in it counts."""
+
+    specversion: str | None = None
+
+
+class CloudEvent(msgspec.Struct, frozen=True):
+    """An envelope in an envelope. Beside these two it may have attributes of any name, `tags` for one, and any type."""
+
     specversion: str | None = None
     data: Envelope | None = None
 
 
-_envelope = msgspec.json.Decoder(Envelope, strict=True)
+_outermost = msgspec.json.Decoder(_Outermost, strict=True)
+_cloud_event = msgspec.json.Decoder(CloudEvent, strict=True)
 
 
 def decode(payload: bytes, allow: Container[Kind], max_payload: int) -> Invalidation:
@@ -122,7 +131,7 @@ def _parse(payload: bytes) -> Envelope:
     try:
         if not payload.isascii():
             payload.decode()  # the parser looks only at the members that it reads
-        envelope = _envelope.decode(payload)
+        return _read(payload)
     except msgspec.ValidationError as error:
         raise DecodeError("shape", str(error)) from None
     except RecursionError:
@@ -131,13 +140,26 @@ def _parse(payload: bytes) -> Envelope:
         raise DecodeError("utf8") from None
     except msgspec.DecodeError as error:
         raise DecodeError("json", str(error)) from None
-    if _names_twice(payload, envelope):
-        raise DecodeError("ambiguous", "a name stands twice in one object")
-    if not envelope.specversion:
-        return envelope
-    if not envelope.specversion.startswith("1.") or envelope.data is None:
-        raise DecodeError("version" if envelope.data else "shape", "CloudEvents 1.0 with data is what we read")
-    return envelope.data
+
+
+def _read(payload: bytes) -> Envelope:
+    try:
+        envelope = _outermost.decode(payload)
+    except msgspec.ValidationError:
+        event = _cloud_event.decode(payload)
+        if not event.specversion:
+            raise
+    else:
+        if not envelope.specversion:
+            _refuse_twins(payload, envelope)
+            return envelope
+        event = _cloud_event.decode(payload)
+    if event.data is None:
+        raise DecodeError("shape", "a CloudEvent without data")
+    if not (event.specversion or "").startswith("1."):
+        raise DecodeError("version", "CloudEvents 1.0 is what we read")
+    _refuse_twins(payload, event.data, "specversion", "data")
+    return event.data
 
 
 def _depth(payload: bytes) -> int:
@@ -151,13 +173,17 @@ def _depth(payload: bytes) -> int:
     return deepest
 
 
-def _names_twice(payload: bytes, envelope: Envelope) -> bool:
+def _refuse_twins(payload: bytes, envelope: Envelope, *further: str) -> None:
     # A parser keeps one of two members with the same name, and the targets of the other would be lost without a word.
     # Counting a name is cheap and may cry wolf, as a key may be called "tags"; then the slow way decides.
-    source = envelope.data or envelope
-    suspects = [name for name, _ in _LISTS if getattr(source, name)] + (["data"] if envelope.data else [])
+    suspects = [*further, *(name for name, _ in _LISTS if getattr(envelope, name))]
     if all(payload.count(b'"%s"' % name.encode()) == 1 for name in suspects) and b"\\u" not in payload:
-        return False
+        return
+    if _names_twice(payload):
+        raise DecodeError("ambiguous", "a name stands twice in one object")
+
+
+def _names_twice(payload: bytes) -> bool:
     twice = False
 
     def notice(pairs: list[tuple[str, object]]) -> None:

@@ -196,7 +196,7 @@ class Subscriber:
             case [b"psubscribe" | b"subscribe", *_] if self.state == "live":
                 # Somebody between us and Redis subscribed again: what was published before that is gone.
                 self._lose("resubscribed", now, "a second confirmation")
-            case [b"pong", *_]:
+            case [b"pong", *_] | b"PONG":
                 pass
             case _:
                 self._lose("disconnect", now, f"an unexpected reply: {str(reply)[:200]}")

@@ -1,7 +1,8 @@
 """A small HTTP server on the supervisor's own loop: no thread, no further process, GET of a few fixed paths.
 
 Whoever connects may be slow, silent or hostile. Each connection has one deadline for everything, a bound on what it may
-send, and is one of a bounded number; nothing here ever waits.
+send, and is one of a bounded number: a new one then takes the place of the oldest that has asked for nothing yet.
+Nothing here ever waits.
 """
 
 from __future__ import annotations
@@ -9,8 +10,10 @@ from __future__ import annotations
 import errno
 import select
 import socket
+import stat
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -21,6 +24,7 @@ CLIENT_LIMIT = 64
 REST_SECONDS = 1.0
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 REQUEST_LIMIT = 8192
+_UNIX = "unix:"
 _PHRASES = {200: "OK", 400: "Bad Request", 404: "Not Found", 405: "Method Not Allowed", 503: "Service Unavailable"}
 
 
@@ -50,12 +54,13 @@ class Endpoint:
         self.address = address
         self._pages = pages
         self._listener = _listen(address)
+        self._inode = _inode(address)
         self._clients: dict[int, _Client] = {}
         self._resting_until = 0.0
 
     def fds(self, now: float) -> Iterator[tuple[int, int]]:
         """What to wait for: file descriptors with their poll() events."""
-        if len(self._clients) < CLIENT_LIMIT and now >= self._resting_until:
+        if now >= self._resting_until and self._may_accept():
             yield self._listener.fileno(), select.POLLIN
         for fd, client in self._clients.items():
             yield fd, select.POLLOUT if client.answer else select.POLLIN
@@ -81,25 +86,49 @@ class Endpoint:
                 client.socket.close()
 
     def close(self) -> None:
-        """Stop listening, and part with everybody."""
+        """Stop listening, and part with everybody. A socket's file goes, unless it is somebody else's by now."""
         for client in self._clients.values():
             client.socket.close()
         self._clients.clear()
+        with suppress(OSError):
+            if self._inode is not None and _inode(self.address) == self._inode:
+                Path(self.address.removeprefix(_UNIX)).unlink()
         self._listener.close()
 
     def _accept(self, now: float) -> None:
         with suppress(BlockingIOError, ConnectionAbortedError):
             try:
-                while len(self._clients) < CLIENT_LIMIT:
+                for _ in range(CLIENT_LIMIT):
+                    if not self._may_accept():
+                        return
                     accepted, _ = self._listener.accept()
-                    accepted.setblocking(False)
-                    self._clients[accepted.fileno()] = _Client(accepted, now + CLIENT_SECONDS)
+                    self._welcome(accepted, now)
             except OSError as error:
                 if error.errno in _EXHAUSTED:
                     # The caller waits on, and would wake us again and again: nobody is accepted for a while instead.
                     self._resting_until = now + REST_SECONDS
                 else:
                     raise
+
+    def _may_accept(self) -> bool:
+        return len(self._clients) < CLIENT_LIMIT or any(client.answer is None for client in self._clients.values())
+
+    def _welcome(self, accepted: socket.socket, now: float) -> None:
+        if len(self._clients) >= CLIENT_LIMIT and not self._part_with_a_silent_one():
+            accepted.close()
+            return
+        accepted.setblocking(False)
+        self._clients[accepted.fileno()] = _Client(accepted, now + CLIENT_SECONDS)
+
+    def _part_with_a_silent_one(self) -> bool:
+        """Close the oldest connection that has not sent a whole request; False if all have."""
+        for fd, client in list(self._clients.items()):
+            # A request may have arrived that we have not yet looked for.
+            if client.answer is None and not (self._serve(client) and client.answer):
+                del self._clients[fd]
+                client.socket.close()
+                return True
+        return False
 
     def _serve(self, client: _Client) -> bool:
         """One step for one client; False when we are done with it."""
@@ -140,20 +169,50 @@ class Endpoint:
 
 
 def _listen(address: str) -> socket.socket:
-    if address.startswith("unix:"):
-        listener = socket.socket(socket.AF_UNIX)
-        target: str | tuple[str, int] = address.removeprefix("unix:")
-    else:
-        host, _, port = address.rpartition(":")
-        host = host.strip("[]")
-        listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        target = (host, int(port))
+    if address.startswith(_UNIX):
+        return _listening(socket.AF_UNIX, address.removeprefix(_UNIX))
+    host, _, port = address.rpartition(":")
+    host = host.strip("[]")
+    return _listening(socket.AF_INET6 if ":" in host else socket.AF_INET, (host, int(port)))
+
+
+def _listening(family: socket.AddressFamily, target: str | tuple[str, int]) -> socket.socket:
+    listener = socket.socket(family)
     try:
-        listener.bind(target)
+        if isinstance(target, str):
+            _bind_file(listener, target)
+        else:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(target)
         listener.listen(CLIENT_LIMIT)
         listener.setblocking(False)
     except OSError:
         listener.close()
         raise
     return listener
+
+
+def _bind_file(listener: socket.socket, path: str) -> None:
+    try:
+        listener.bind(path)
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE or not _is_abandoned(path):
+            raise
+        Path(path).unlink()
+        listener.bind(path)
+
+
+def _is_abandoned(path: str) -> bool:
+    """Whether this is the file of a socket on which nobody listens: a daemon that was killed could not remove it."""
+    if not stat.S_ISSOCK(Path(path).lstat().st_mode):
+        return False
+    with socket.socket(socket.AF_UNIX) as client:
+        client.setblocking(False)  # whoever listens there may be too busy to accept
+        return client.connect_ex(path) == errno.ECONNREFUSED
+
+
+def _inode(address: str) -> tuple[int, int] | None:
+    if not address.startswith(_UNIX):
+        return None
+    status = Path(address.removeprefix(_UNIX)).lstat()
+    return status.st_dev, status.st_ino

@@ -4,22 +4,48 @@ from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from pydantic_core import core_schema
 
+from invalidator.plugins import suggestion
+
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 
 SCHEMES = ("redis", "rediss", "unix", "redis+sentinel")
 
 _PASSWORD = re.compile(r"(?P<before>://[^:/@?#]*:).*(?=@)")
-_QUERY_PASSWORD = re.compile(r"(?<=[?&]password=)[^&]*")
+_QUERY_PASSWORD = re.compile(r"(?P<before>[?&](?:ssl_)?password=)[^&#]*")
+
+_OPTIONS = {"db": (r"[0-9]+", "a number")}
+_TLS_OPTIONS = {
+    "ssl_ca_certs": (r".+", "a path"),
+    "ssl_ca_path": (r".+", "a path"),
+    "ssl_certfile": (r".+", "a path"),
+    "ssl_keyfile": (r".+", "a path"),
+    "ssl_password": (r".+", "a text"),
+    "ssl_cert_reqs": (r"none|optional|required", "none, optional or required"),
+    "ssl_check_hostname": (r"true|false", "true or false"),
+}
+"""What every redis-py that we work with takes as a text for an encrypted connection."""
+_OURS = {
+    "username": "write it before the host, as in redis://user@host",
+    "password": "write it before the host, as in redis://:password@host, or use password_file",
+    "socket_timeout": "heartbeat says it",
+    "socket_connect_timeout": "heartbeat says it",
+    "health_check_interval": "heartbeat says it",
+    "retry_on_timeout": "backoff says it",
+    "retry_on_error": "backoff says it",
+}
+"""What redis-py would let a URL decide, and where it is said instead."""
 
 
 def masked(text: str) -> str:
     """`text` with `***` in the place of a URL's password. All up to the last @ goes: a raw @ or / may be in it."""
-    return _QUERY_PASSWORD.sub("***", _PASSWORD.sub(r"\g<before>***", text))
+    return _QUERY_PASSWORD.sub(r"\g<before>***", _PASSWORD.sub(r"\g<before>***", text))
 
 
 class RedisUrl:
@@ -50,11 +76,13 @@ class RedisUrl:
         self.username, self.password = unquote(username), unquote(password)
         self.hosts: tuple[tuple[str, int], ...] = ()
         self.master = self.path = ""
-        if "@" in parts.path:
+        if "@" in parts.path + parts.query + parts.fragment:
             raise ValueError("is not a Redis URL: in a user or password, write / as %2F, ? as %3F and # as %23")
-        in_query = parse_qs(parts.query).get("db", ["0"])[0]
+        if parts.fragment:
+            raise ValueError("is not a Redis URL: write # as %23")
+        options = _options(parts.query, self.scheme)
         if self.scheme == "unix":
-            self.path, self.database = _socket_path(hosts, parts.path), _database(in_query)
+            self.path, self.database = _socket_path(hosts, parts.path), _database(options.get("db", "0"))
             return
         steps = parts.path.strip("/").split("/")
         if self.scheme == "redis+sentinel":
@@ -62,7 +90,9 @@ class RedisUrl:
             self.master = _master(steps.pop(0))
         else:
             self.hosts = (_host(hosts, 6379),)
-        self.database = _database("/".join(steps) or in_query)
+        if any(steps) and "db" in options:
+            raise ValueError("gives the database twice, in its path and as db: leave one out")
+        self.database = _database("/".join(steps) or options.get("db", "0"))
 
     def reveal(self) -> str:
         """The URL as it was written, password included."""
@@ -104,6 +134,35 @@ class RedisUrl:
     ) -> dict[str, Any]:
         del schema, handler
         return {"type": "string", "pattern": r"^(rediss?|unix|redis\+sentinel)://|\$\{"}
+
+
+def _options(query: str, scheme: str) -> dict[str, str]:
+    """What is behind the ?. redis-py would take anything there, and prefer it to what we set."""
+    known = {**_OPTIONS, **_TLS_OPTIONS} if scheme == "rediss" else {} if scheme == "redis+sentinel" else _OPTIONS
+    options: dict[str, str] = {}
+    for name, value in parse_qsl(query, keep_blank_values=True):
+        if name not in known:
+            raise ValueError(_unknown(name, known, scheme))
+        if name in options:
+            raise ValueError(f"has '{name}' twice behind the ?")
+        valid, description = known[name]
+        if not re.fullmatch(valid, value):
+            raise ValueError(f"has '{name}' behind the ?, which must be {description}")
+        options[name] = value
+    return options
+
+
+def _unknown(name: str, known: Iterable[str], scheme: str) -> str:
+    # Only the name is quoted: a value may be secret.
+    shown = repr(name[:40])
+    if name in _OURS:
+        return f"has {shown} behind the ?: {_OURS[name]}"
+    if name in _TLS_OPTIONS:
+        return f"has {shown} behind the ?, which only rediss:// has"
+    if name in _OPTIONS:
+        return f"has {shown} behind the ?: write it as the last part of the path"
+    allowed = f"may have {', '.join(known)} there" if known else "may have nothing there"
+    return f"has {shown} behind the ?, and {scheme}:// {allowed}{suggestion(name, known)}"
 
 
 def _socket_path(host: str, path: str) -> str:

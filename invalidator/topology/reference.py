@@ -105,4 +105,7 @@ def _first_paragraph(model: type[BaseModel]) -> str:
 
 
 if __name__ == "__main__":
-    write(Path(sys.argv[1]) if len(sys.argv) > 1 else Path())
+    folder = Path(*sys.argv[1:])
+    if not folder.is_dir():
+        sys.exit(f"usage: python -m invalidator.topology.reference [FOLDER]: {folder} is no folder")
+    write(folder)

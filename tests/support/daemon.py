@@ -42,11 +42,15 @@ class Daemon:
         complete = {**topology, "supervisor": {**own, **topology.get("supervisor", {})}}
         self.file.write_text(yaml.safe_dump(complete, sort_keys=False))
 
-    def start(self, *, ready: bool = True) -> Self:
-        """Starts it, and returns once it is ready: every subscription confirmed. Or at once."""
+    def start(self, *, ready: bool = True, closed: str = "") -> Self:
+        """Starts it, and returns once it is ready: every subscription confirmed. Or at once.
+
+        `closed` is what a shell is told to close before, as in `2>&-`.
+        """
+        command = [sys.executable, "-m", "invalidator", "run", "-c", str(self.file)]
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "invalidator", "run", "-c", str(self.file)],
+                ["/bin/sh", "-c", f'exec "$@" {closed}', "sh", *command] if closed else command,
                 cwd=self.folder,
                 env=self._environment,
                 stdin=subprocess.DEVNULL,

@@ -115,15 +115,6 @@ def test_a_user_and_a_password_go_into_auth_and_nowhere_else() -> None:
     assert "s:me" not in repr(raised.value)
 
 
-def test_the_options_behind_the_url_cannot_lead_elsewhere() -> None:
-    # redis-py would go to database 0: another one than the one that was checked against the source's.
-    script = saying(b"-ERR no\r\n" * 2, after=b"PING\r\n")
-    with RecordingServer(script) as server, backend_for(f"redis://{server.address}/3?db=0&host=::1&port=1") as backend:
-        with pytest.raises(BackendError):
-            backend.purge(batch("a"))
-        assert server.received == (packed([("SELECT", 3), ("PING",)]),)
-
-
 # What a server may say instead.
 
 
