@@ -6,13 +6,13 @@ Counters go on across the incarnations of a worker: what a dead one had counted 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from invalidator.messages import FAILURE_REASONS, FLUSH_CAUSES, GAP_CAUSES, REJECT_REASONS
 from invalidator.slots import BACKEND_WORDS, ENDS, GAUGES, PURGE_BOUNDS, WORKER_WORDS, Snapshot, Words
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
 RESTART_REASONS = ("crash", "signal", "hung", "early", "reload")
 
@@ -68,146 +68,105 @@ def render(workers: Iterable[WorkerView], *, reload_ok: bool, version: str) -> s
     """The whole exposition, in Prometheus' text format 0.0.4."""
     workers = list(workers)
     lines: list[str] = []
-    for family in _families():
-        lines += [f"# HELP {family.name} {family.text}", f"# TYPE {family.name} {family.type}"]
+    for family in FAMILIES:
+        lines += family.head()
         for worker in workers:
-            lines += family.samples(worker)
-    lines += _own(reload_ok=reload_ok, version=version)
+            lines += [_line(family.name + suffix, labels, value) for suffix, labels, value in family.samples(worker)]
+    lines += [*RELOAD.head(), _line(RELOAD.name, {}, int(reload_ok))]
+    lines += [*BUILD.head(), _line(BUILD.name, {"version": version}, 1)]
     return "\n".join(lines) + "\n"
 
 
-@dataclass(frozen=True, slots=True)
-class Family:
-    """One metric: its name, its type, what it means, and which words it shows."""
+Labels = dict[str, str]
+Sample = tuple[str, Labels, float]
+"""What is added to the metric's name, the labels, the value."""
+
+
+class Family(NamedTuple):
+    """One metric: its name, its type, what it means, and its samples for one worker."""
 
     name: str
     type: str
     text: str
-    per: str
-    label: str = ""
-    values: tuple[str, ...] = ()
-    word: str = ""
-    scale: float = 1
+    samples: Callable[[WorkerView], Iterator[Sample]] = lambda _: iter(())
 
-    def samples(self, worker: WorkerView) -> Iterator[str]:
-        """The lines of one worker."""
-        if self.per == "worker":
-            yield from self._lines({"worker": worker.name}, worker.words.worker)
-        else:
-            for backend, words in worker.words.backends.items():
-                yield from self._lines({"worker": worker.name, "backend": backend}, words)
-
-    def _lines(self, labels: dict[str, str], words: Words) -> Iterator[str]:
-        if self.type == "histogram":
-            yield from _histogram(self.name, labels, self.word, words)
-        elif self.label:
-            for value in self.values:
-                yield _line(self.name, {**labels, self.label: value}, words[f"{self.word}{value}"])
-        else:
-            yield _line(self.name, labels, words[self.word] * self.scale if self.scale != 1 else words[self.word])
+    def head(self) -> list[str]:
+        """The two lines that introduce it."""
+        return [f"# HELP {self.name} {self.text}", f"# TYPE {self.name} {self.type}"]
 
 
-@dataclass(frozen=True, slots=True)
-class ViewFamily(Family):
-    """A metric that the supervisor knows by itself."""
+def _worker(word: str, scale: float = 1) -> Callable[[WorkerView], Iterator[Sample]]:
+    """One word of the worker's own."""
 
-    def samples(self, worker: WorkerView) -> Iterator[str]:
-        """The lines of one worker."""
-        labels = {"worker": worker.name}
-        if self.label:
-            for reason in RESTART_REASONS:
-                yield _line(self.name, {**labels, self.label: reason}, worker.restarts.get(reason, 0))
-        else:
-            yield _line(self.name, labels, int(getattr(worker, self.word)))
+    def samples(view: WorkerView) -> Iterator[Sample]:
+        value = view.words.worker[word]
+        yield "", {"worker": view.name}, value if scale == 1 else value * scale
+
+    return samples
 
 
-def _families() -> tuple[Family, ...]:
-    counter, worker, backend = "counter", "worker", "backend"
-    return (
-        Family(
-            "invalidator_messages_received_total", counter, "Messages that Redis delivered.", worker, word="received"
-        ),
-        Family(
-            "invalidator_messages_rejected_total",
-            counter,
-            "Messages or single targets that were refused.",
-            worker,
-            "reason",
-            REJECT_REASONS,
-            "rejected:",
-        ),
-        Family(
-            "invalidator_messages_missed_total", counter, "Journal entries that were not heard.", worker, word="missed"
-        ),
-        Family("invalidator_targets_received_total", counter, "Targets handed to a lane.", backend, word="received"),
-        Family("invalidator_targets_total", counter, "Targets by what became of them.", backend, "end", ENDS, ""),
-        Family("invalidator_pending", "gauge", "Targets that a lane still has to purge.", backend, word="pending"),
-        Family(
-            "invalidator_purge_attempts_failed_total",
-            counter,
-            "Attempts in which a backend failed, wholly or in part.",
-            backend,
-            "reason",
-            FAILURE_REASONS,
-            "failed:",
-        ),
-        Family("invalidator_flushes_total", counter, "Flushes done.", backend, "cause", FLUSH_CAUSES, "flush:"),
-        Family("invalidator_purge_seconds", "histogram", "From asking a backend to its answer.", backend, word="purge"),
-        Family("invalidator_propagation_seconds", "histogram", "From publish to purged.", backend, word="propagation"),
-        Family(
-            "invalidator_gaps_total",
-            counter,
-            "Times in which messages may have been missed.",
-            worker,
-            "cause",
-            GAP_CAUSES,
-            "gap:",
-        ),
-        Family(
-            "invalidator_gap_seconds_total", counter, "How long those times were.", worker, word="gap_ns", scale=1e-9
-        ),
-        Family(
-            "invalidator_reconnects_total",
-            counter,
-            "Subscriptions made anew.",
-            worker,
-            "cause",
-            GAP_CAUSES,
-            "reconnect:",
-        ),
-        ViewFamily("invalidator_worker_restarts_total", counter, "Workers started anew.", worker, "reason"),
-        ViewFamily(
-            "invalidator_worker_up", "gauge", "Whether the worker's process runs and is ready.", worker, word="up"
-        ),
-        ViewFamily(
-            "invalidator_subscribed",
-            "gauge",
-            "Whether the subscription is known to be alive.",
-            worker,
-            word="subscribed",
-        ),
-    )
+def _worker_by(label: str, values: Iterable[str], prefix: str) -> Callable[[WorkerView], Iterator[Sample]]:
+    """The worker's words that begin so, one for each value of the label."""
+
+    def samples(view: WorkerView) -> Iterator[Sample]:
+        for value in values:
+            yield "", {"worker": view.name, label: value}, view.words.worker[prefix + value]
+
+    return samples
 
 
-def _own(*, reload_ok: bool, version: str) -> list[str]:
-    reload, info = "invalidator_config_last_reload_successful", "invalidator_build_info"
-    return [
-        f"# HELP {reload} Whether the topology's file was good when it was last read.",
-        f"# TYPE {reload} gauge",
-        _line(reload, {}, int(reload_ok)),
-        f"# HELP {info} What runs here.",
-        f"# TYPE {info} gauge",
-        _line(info, {"version": version}, 1),
-    ]
+def _backend(word: str) -> Callable[[WorkerView], Iterator[Sample]]:
+    """One word of each backend."""
+
+    def samples(view: WorkerView) -> Iterator[Sample]:
+        for labels, words in _backends(view):
+            yield "", labels, words[word]
+
+    return samples
 
 
-def _histogram(name: str, labels: dict[str, str], prefix: str, words: Words) -> Iterator[str]:
-    count = 0
-    for bound in (*PURGE_BOUNDS, float("inf")):
-        count += words[f"{prefix}:{bound:g}"]
-        yield _line(f"{name}_bucket", {**labels, "le": "+Inf" if bound == float("inf") else f"{bound:g}"}, count)
-    yield _line(f"{name}_sum", labels, words[f"{prefix}:sum_ns"] / 1e9)
-    yield _line(f"{name}_count", labels, count)
+def _backend_by(label: str, values: Iterable[str], prefix: str) -> Callable[[WorkerView], Iterator[Sample]]:
+    """The words of each backend that begin so, one for each value of the label."""
+
+    def samples(view: WorkerView) -> Iterator[Sample]:
+        for labels, words in _backends(view):
+            for value in values:
+                yield "", {**labels, label: value}, words[prefix + value]
+
+    return samples
+
+
+def _histogram(prefix: str) -> Callable[[WorkerView], Iterator[Sample]]:
+    """A histogram of each backend: the words hold each bucket's own count, Prometheus wants those below it too."""
+
+    def samples(view: WorkerView) -> Iterator[Sample]:
+        for labels, words in _backends(view):
+            count = 0
+            for bound in (*PURGE_BOUNDS, float("inf")):
+                count += words[f"{prefix}:{bound:g}"]
+                yield "_bucket", {**labels, "le": "+Inf" if bound == float("inf") else f"{bound:g}"}, count
+            yield "_sum", labels, words[f"{prefix}:sum_ns"] / 1e9
+            yield "_count", labels, count
+
+    return samples
+
+
+def _restarts(view: WorkerView) -> Iterator[Sample]:
+    for reason in RESTART_REASONS:
+        yield "", {"worker": view.name, "reason": reason}, view.restarts.get(reason, 0)
+
+
+def _up(view: WorkerView) -> Iterator[Sample]:
+    yield "", {"worker": view.name}, int(view.up)
+
+
+def _subscribed(view: WorkerView) -> Iterator[Sample]:
+    yield "", {"worker": view.name}, int(view.subscribed)
+
+
+def _backends(view: WorkerView) -> Iterator[tuple[Labels, Words]]:
+    for backend, words in view.words.backends.items():
+        yield {"worker": view.name, "backend": backend}, words
 
 
 def _line(name: str, labels: Mapping[str, str], value: float) -> str:
@@ -217,3 +176,40 @@ def _line(name: str, labels: Mapping[str, str], value: float) -> str:
 
 def _escaped(text: str) -> str:
     return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+
+
+_GAPS = "Times in which messages may have been missed."
+_FAILED = "Attempts in which a backend failed, wholly or in part."
+_REJECTED = "Messages or single targets that were refused."
+
+FAMILIES = (
+    Family("invalidator_messages_received_total", "counter", "Messages that Redis delivered.", _worker("received")),
+    Family(
+        "invalidator_messages_rejected_total", "counter", _REJECTED, _worker_by("reason", REJECT_REASONS, "rejected:")
+    ),
+    Family("invalidator_messages_missed_total", "counter", "Journal entries that were not heard.", _worker("missed")),
+    Family("invalidator_targets_received_total", "counter", "Targets handed to a lane.", _backend("received")),
+    Family("invalidator_targets_total", "counter", "Targets by what became of them.", _backend_by("end", ENDS, "")),
+    Family("invalidator_pending", "gauge", "Targets that a lane still has to purge.", _backend("pending")),
+    Family(
+        "invalidator_purge_attempts_failed_total", "counter", _FAILED, _backend_by("reason", FAILURE_REASONS, "failed:")
+    ),
+    Family("invalidator_flushes_total", "counter", "Flushes done.", _backend_by("cause", FLUSH_CAUSES, "flush:")),
+    Family("invalidator_purge_seconds", "histogram", "From asking a backend to its answer.", _histogram("purge")),
+    Family("invalidator_propagation_seconds", "histogram", "From publish to purged.", _histogram("propagation")),
+    Family("invalidator_gaps_total", "counter", _GAPS, _worker_by("cause", GAP_CAUSES, "gap:")),
+    Family("invalidator_gap_seconds_total", "counter", "How long those times were.", _worker("gap_ns", scale=1e-9)),
+    Family(
+        "invalidator_reconnects_total",
+        "counter",
+        "Subscriptions made anew.",
+        _worker_by("cause", GAP_CAUSES, "reconnect:"),
+    ),
+    Family("invalidator_worker_restarts_total", "counter", "Workers started anew.", _restarts),
+    Family("invalidator_worker_up", "gauge", "Whether the worker's process runs and is ready.", _up),
+    Family("invalidator_subscribed", "gauge", "Whether the subscription is known to be alive.", _subscribed),
+)
+RELOAD = Family(
+    "invalidator_config_last_reload_successful", "gauge", "Whether the topology's file was good when it was last read."
+)
+BUILD = Family("invalidator_build_info", "gauge", "What runs here.")
