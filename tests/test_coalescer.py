@@ -153,6 +153,23 @@ def test_above_its_bound_a_lane_collapses_to_its_flush() -> None:
     assert len(lane) == 0
 
 
+def test_a_flush_stands_for_what_it_covers_and_for_nothing_else() -> None:
+    lane = pending(flush=(Target("prefix", "users:"),), limit=10)
+    homeless = lane.add(
+        [*keys(*(f"orders:{n}" for n in range(8))), *keys(*(f"users:{n}" for n in range(8))), *keys("orders:9")],
+        soft=False,
+        ts=None,
+        now=0.0,
+    )
+    more = lane.add(keys(*(f"orders:{n}" for n in range(10, 20))), soft=False, ts=None, now=0.0)
+    lane.end("dead", len(homeless) + len(more))
+    lane.settle(take(lane, 0.0), PurgeResult(), 0.0)
+
+    assert lane.ends["flushed"] == 8
+    assert all(target.value.startswith("orders:") for target in [*homeless, *more])
+    assert lane.received == 27 == sum(lane.ends.values()) + len(lane)
+
+
 def test_above_its_bound_a_lane_that_may_not_flush_gives_targets_back_to_be_accounted_for() -> None:
     lane = pending(on_gap=False, limit=10)
     homeless = lane.add(keys(*"abcdefghijklmno"), soft=False, ts=None, now=0.0)

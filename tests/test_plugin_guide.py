@@ -146,7 +146,7 @@ def test_the_distribution_can_be_installed_and_is_listed_with_its_command(tmp_pa
     )
     folder = tmp_path / "invalidator-told"
     folder.mkdir()
-    (folder / "pyproject.toml").write_text(f"{project}\n{command.replace('invalidator_told_commands', 'greeting')}")
+    (folder / "pyproject.toml").write_text(f"{project}\n{command.replace('invalidator_told', 'greeting')}")
     (folder / "invalidator_told.py").write_text(TOLD)
     environment = Environment(tmp_path / "venv", dependencies(REPOSITORY))
     environment.install(REPOSITORY, folder)
@@ -158,8 +158,8 @@ def test_the_command_runs(tmp_path: Path) -> None:
     info = tmp_path / "told-1.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: told\nVersion: 1\n")
-    (info / "entry_points.txt").write_text("[invalidator.commands]\ngreet = invalidator_told_commands:greet\n")
-    (tmp_path / "invalidator_told_commands.py").write_text(code_below("A command of your own")[0])
+    (info / "entry_points.txt").write_text("[invalidator.commands]\ngreet = invalidator_told:greet\n")
+    (tmp_path / "invalidator_told.py").write_text(code_below("A command of your own")[0])
     done = subprocess.run(
         [sys.executable, "-m", "invalidator", "greet", "Ada"],
         env={**os.environ, "PYTHONPATH": str(tmp_path)},

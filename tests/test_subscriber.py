@@ -16,6 +16,7 @@ from invalidator.pipeline.subscriber import Subscriber, is_silent, subscribe_com
 from invalidator.signals import Waker
 from invalidator.testing import RecordingServer
 from invalidator.topology.models import RedisSettings
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -262,6 +263,30 @@ def test_what_arrived_before_the_end_of_a_connection_is_handed_on(cleanup: ExitS
     ear.until(lambda: len(ear.gaps) == 2)
 
     assert len(ear.messages) == 10_000
+    ear.close()
+
+
+def test_a_large_backlog_of_a_lost_connection_is_handed_on_in_slices(cleanup: ExitStack) -> None:
+    # All of it in one turn would keep the worker's loop from beating for so long that it counts as hung.
+    message = b"*4\r\n$8\r\npmessage\r\n$7\r\ncache:*\r\n$7\r\ncache:x\r\n$1000\r\n" + b"a" * 1000 + b"\r\n"
+    server = scripted(cleanup, message * 10_000)
+    ear = Ear(settings(f"redis://{server.address}"))
+    ear.until(lambda: ear.messages)
+    arrived = len(ear.messages)
+    wait_until(lambda: ear.subscriber._absorb(time.monotonic()) or ear.subscriber.behind > 5_000_000)
+    ear.subscriber._lose("disconnect", time.monotonic(), "for the test")
+    slices = []
+    while ear.subscriber.behind:
+        before = len(ear.messages)
+        ear.turn()
+        slices.append(len(ear.messages) - before)
+    gaps = len(ear.gaps)
+    ear.until(lambda: len(ear.gaps) == 2)
+
+    assert gaps == 1, "the new connection is heard after the last word of the old one"
+    assert len(slices) > 10
+    assert max(slices) < 1_000
+    assert arrived + sum(slices) >= 5_000
     ear.close()
 
 

@@ -8,7 +8,7 @@ import click
 
 STARTER = """\
 # A topology of invalidator. `invalidator check -c FILE` finds what is wrong with it, `invalidator run -c FILE` runs it.
-# Every setting, with its default: config.example.yaml and docs/reference.md.
+# Every setting: `invalidator schema`; a backend's: `invalidator plugins TYPE`.
 redis:
   url: redis://127.0.0.1:6379/0             # where messages arrive
 backends:

@@ -148,7 +148,7 @@ def topology(stage: Stage, *, guards: bool) -> dict[str, Any]:
         "backends": [{"backend": kind, **(flushes.get(kind, {}) if guards else {})} for kind in stage.addresses],
     }
     return {
-        "redis": {"url": stage.broker.url},
+        "redis": {"url": stage.broker.url, "backoff": {"first": "50ms", "longest": "500ms"}},
         "supervisor": {
             "control_socket": str(stage.directory / "control.sock"),
             "state_dir": str(stage.directory / "state"),

@@ -132,7 +132,7 @@ def _lane(
     return Lane(
         backend=backend,
         purge=purge,
-        pending=Pending(_policy(part, lane, backend), random.random),
+        pending=Pending(_policy(part, lane), random.random),
         receipts=Receipts(slots, log),
         dead_letters=DeadLetters(state_dir, worker, lane.backend, log),
         log=log,
@@ -140,17 +140,15 @@ def _lane(
     )
 
 
-def _policy(part: Part, lane: LaneSpec, backend: Backend) -> Policy:
+def _policy(part: Part, lane: LaneSpec) -> Policy:
     spec, options = part.spec, part.topology.backends[lane.backend].options
     flush = flush_of(spec, lane, options)
-    on_gap = gap_policy(part.topology, spec, lane) is not None
     return Policy(
         worker=spec.name,
         backend=lane.backend,
         kinds=options.kinds(),
         flush=flush_targets(flush) if flush else (),
-        on_gap=on_gap,
-        on_start=on_gap and (spec.flush_on_start or backend.inline),
+        on_gap=gap_policy(part.topology, spec, lane) is not None,
         widen=lane.unsupported == "flush",
         window=spec.window,
     )

@@ -28,8 +28,7 @@ class Policy:
     """For whom a lane works, and what its operator wants of it.
 
     `kinds` are those that the backend can purge; others are skipped, or with `widen` become the flush. `flush` is what
-    that means, `on_gap` whether a Gap asks for it, `on_start` whether the next daemon's start will. `window` is how
-    long to gather (seconds), `limit` how many targets.
+    that means, `on_gap` whether a Gap asks for it. `window` is how long to gather (seconds), `limit` how many targets.
     """
 
     worker: str
@@ -37,7 +36,6 @@ class Policy:
     kinds: frozenset[Kind] = frozenset(KINDS)
     flush: tuple[Target, ...] = ()
     on_gap: bool = False
-    on_start: bool = False
     widen: bool = False
     window: float = 0.0
     limit: int = LANE_LIMIT
@@ -67,6 +65,7 @@ class Pending:
     _flush: Flush | None = None
     _flush_in_flight: Flush | None = None
     _flushed_last: bool = False
+    _swept: bool = False
     _gathered: float = 0.0
     _whole: Retry = field(init=False)
     _part: Retry = field(init=False)
@@ -91,9 +90,11 @@ class Pending:
                 self.ends["coalesced"] += 1
             elif target in self._fresh.soft or self._has_room():
                 self.ends["coalesced"] += self._fresh.put(target, ts, soft=soft)
-            elif self.policy.on_gap:
-                waiting = self._fresh.clear() + self._again.clear()
-                self.flush("overflow", now).covered += waiting + 1
+            elif self._collapse(target, now):
+                if self._has_room():
+                    self._fresh.put(target, ts, soft=soft)
+                else:
+                    self.flush("overflow", now).covered += 1
             else:
                 homeless.append(target)
         return homeless
@@ -147,7 +148,7 @@ class Pending:
             return None
         if self._flush and now >= self._flush.due and not (self._flushed_last and self._fresh):
             return self._take_flush(now)
-        self._flushed_last = False
+        self._flushed_last = self._swept = False
         if self._again and now >= self._part.due:
             self._wish_again()
         if self._fresh and (now >= self._gathered or len(self._fresh) >= self.batch_size):
@@ -203,6 +204,18 @@ class Pending:
         self._again.clear()
         self._flight.clear()
         return targets
+
+    def _collapse(self, target: Target, now: float) -> bool:
+        """Have the flush stand for what it covers. Whether that makes room for `target`, or covers it as well."""
+        if not self.policy.on_gap:
+            return False
+        if not self._swept:
+            freed = self._fresh.drop(self._is_covered) + self._again.drop(self._is_covered)
+            # Going through a full lane for nothing at each target would cost more than all the rest.
+            self._swept = freed < self.policy.limit // 10
+            if freed:
+                self.flush("overflow", now).covered += freed
+        return self._has_room() or self._is_covered(target)
 
     def _has_room(self) -> bool:
         # What is in flight counts too: it may all come back.

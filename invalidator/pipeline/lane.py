@@ -140,15 +140,14 @@ class Lane:
     def join(self, deadline: float) -> int:
         """Wait for the end until this monotonic second. Returns how many targets were still pending then.
 
-        A lane that flushes at every start leaves them so: its successor's flush covers them. Otherwise they are
-        dead-lettered, for nobody else knows of them.
+        They are dead-lettered, as nobody else knows of them: what a successor will flush is not for us to say. Targets
+        behind a flush that is still owed remain with it.
         """
         if self._thread:
             self._thread.join(max(0.0, deadline - clock()))
         with self._condition:
             left = len(self._pending)
-            if not self._pending.policy.on_start:
-                self._bury(self._pending.abandon(), "stopped")
+            self._bury(self._pending.abandon(), "stopped")
             self._receipts.count(self._pending)
         return left
 

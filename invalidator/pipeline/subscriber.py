@@ -103,11 +103,11 @@ class Subscriber:
     def turn(self, now: float) -> Sequence[Gap | list[Message]]:
         """Do what is due, and hand on what has arrived, in the order in which it did."""
         if self._link is None:
-            arrived = self._parse(now, everything=True)  # what the last connection left, before a new one is heard
+            arrived = self._parse(now)  # what the last connection left, a slice at a time: the loop must go on beating
             self._pursue(now)
             return arrived
         self._absorb(now)
-        arrived = self._parse(now, everything=False)
+        arrived = self._parse(now)
         self._check_heartbeat(now)
         return arrived
 
@@ -124,6 +124,8 @@ class Subscriber:
         if self.state == "waiting" and now >= self._due:
             self.state = "connecting"
             self._connector.start()
+        if self._backlog:
+            return  # the new connection is heard only after the last word of the old one
         outcome = self._connector.outcome()
         if isinstance(outcome, Refused):
             self._log.warning(
@@ -164,11 +166,11 @@ class Subscriber:
         except OSError as error:
             self._lose("disconnect", now, str(error))
 
-    def _parse(self, now: float, *, everything: bool) -> Sequence[Gap | list[Message]]:
+    def _parse(self, now: float) -> Sequence[Gap | list[Message]]:
         # The parser gets a chunk at a time: it moves all that it holds to the front again and again.
         events: list[Gap | list[Message]] = []
         messages: list[Message] = []
-        for _ in range(len(self._backlog) if everything else min(CHUNKS_AT_ONCE, len(self._backlog))):
+        for _ in range(min(CHUNKS_AT_ONCE, len(self._backlog))):
             _, chunk = self._backlog.popleft()
             self._backlog_size -= len(chunk)
             try:

@@ -210,9 +210,9 @@ class Child:
 
     def _fold(self) -> None:
         if self.region:
-            lanes = {
-                lane.backend: gap_policy(self.topology, self.spec, lane) is not None for lane in self.spec.backends
-            }
+            # What was left is the successor's to repair, by the flush that it begins with, if it has one.
+            spec, topology = self._next_spec or (self.spec, self.topology)
+            lanes = {lane.backend: gap_policy(topology, spec, lane) is not None for lane in spec.backends}
             self.totals.fold(self.region.snapshot(), lanes)
             self.region = None
 

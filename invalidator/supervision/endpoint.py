@@ -85,11 +85,16 @@ class Endpoint:
                 del self._clients[fd]
                 client.socket.close()
 
+    def part_with_all(self) -> bool:
+        """Hang up on every client. Whether there was one."""
+        clients, self._clients = self._clients, {}
+        for client in clients.values():
+            client.socket.close()
+        return bool(clients)
+
     def close(self) -> None:
         """Stop listening, and part with everybody. A socket's file goes, unless it is somebody else's by now."""
-        for client in self._clients.values():
-            client.socket.close()
-        self._clients.clear()
+        self.part_with_all()
         with suppress(OSError):
             if self._inode is not None and _inode(self.address) == self._inode:
                 Path(self.address.removeprefix(_UNIX)).unlink()

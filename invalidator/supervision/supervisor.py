@@ -31,6 +31,8 @@ from invalidator.supervision.reload import plan
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from multiprocess.context import ForkProcess
+
     from invalidator.topology.load import Loaded
 
 LONGEST_WAIT = 3600.0
@@ -196,17 +198,30 @@ class Supervisor:
     def _fork(self, child: Child) -> None:
         spec, topology = child.spec, child.topology
         region = Region([lane.backend for lane in spec.backends])
-        not_ours = self._endpoint.sockets() if self._endpoint else ()
         part = Part(topology, spec, self._loaded.plugins, region, is_restart=child.starts > 0)
-        ties = Ties(os.getpid(), *self._lifeline, not_ours)
-        process = self._context.Process(target=be_worker, args=(part, ties, self._waker.wake), name=spec.name)
         try:
-            with signals.blocked():
-                process.start()
+            process = self._forked(part)
         except OSError as error:  # no process or memory to be had: that may pass, and the others go on
             child.unborn(str(error), clock())
         else:
             child.begin(region, process, clock())
+
+    def _forked(self, part: Part) -> ForkProcess:
+        try:
+            return self._started(part)
+        except OSError:
+            # A worker comes before whoever looks at the metrics: their connections may be what is in the way.
+            if self._endpoint is None or not self._endpoint.part_with_all():
+                raise
+            return self._started(part)
+
+    def _started(self, part: Part) -> ForkProcess:
+        not_ours = self._endpoint.sockets() if self._endpoint else ()
+        ties = Ties(os.getpid(), *self._lifeline, not_ours)
+        process = self._context.Process(target=be_worker, args=(part, ties, self._waker.wake), name=part.spec.name)
+        with signals.blocked():
+            process.start()
+        return process
 
     def _reaped(self, child: Child) -> None:
         try:

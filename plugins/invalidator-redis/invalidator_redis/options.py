@@ -50,7 +50,7 @@ class RedisOptions(BackendOptions):
     )
     tag_key: Annotated[str | None, _has_once("{tag}")] = Field(
         default=None,
-        description="The set that holds the names of a tag's keys; without it, tags are not purged.",
+        description="The set that holds the full names of a tag's keys (`key` is not applied); without it, no tags.",
         examples=["tag:{tag}"],
     )
     all_by: Literal["flushdb", "scan"] = Field(
