@@ -5,7 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from invalidator.messages import EVERYTHING, Target
+
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from invalidator.messages import Batch, PurgeResult
 
 
@@ -49,3 +53,14 @@ class Backend:
 
     def close(self) -> None:
         """Give back what `purge` opened. Called once, from the lane, when the worker stops."""
+
+
+def targets_of(batch: Batch) -> Iterator[Target]:
+    """The targets of a batch, one by one."""
+    yield from (Target("key", value) for value in batch.keys)
+    yield from (Target("tag", value) for value in batch.tags)
+    yield from (Target("prefix", value) for value in batch.prefixes)
+    yield from (Target("pattern", value) for value in batch.patterns)
+    yield from (Target("url", value) for value in batch.urls)
+    if batch.all:
+        yield EVERYTHING

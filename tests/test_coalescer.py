@@ -6,8 +6,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from invalidator.backend import targets_of
 from invalidator.messages import Batch, Failure, PurgeResult, Target
-from invalidator.pipeline.answers import targets_of
 from invalidator.pipeline.coalescer import Pending, Policy
 from invalidator.pipeline.pace import (
     ATTEMPT_SECONDS,

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from invalidator import BackendError, Failure, Gap, PurgeResult, Target
+from invalidator.backend import targets_of
 from invalidator.logs import get_logger
 from invalidator.messages import GAP_CAUSES
-from invalidator.pipeline.answers import targets_of
 from invalidator.pipeline.coalescer import Policy
 from invalidator.pipeline.dispatcher import FLUSH_SPREAD, Dispatcher, flush_delay
 from invalidator.slots import clock

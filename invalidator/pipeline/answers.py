@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from invalidator.backend import targets_of
 from invalidator.errors import BackendError
-from invalidator.messages import EVERYTHING, FAILURE_REASONS, Failure, PurgeResult, Target
+from invalidator.messages import FAILURE_REASONS, Failure, PurgeResult, Target
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from invalidator.messages import Batch
 
 
@@ -25,17 +24,6 @@ def all_failed(batch: Batch, error: BackendError) -> PurgeResult:
     """The answer that a backend gives by raising `error`."""
     failures = tuple(Failure(target, error.reason, error.retry, error.detail) for target in targets_of(batch))
     return checked(PurgeResult(failures, error.retry_after), batch)
-
-
-def targets_of(batch: Batch) -> Iterator[Target]:
-    """The targets of a batch, one by one."""
-    yield from (Target("key", value) for value in batch.keys)
-    yield from (Target("tag", value) for value in batch.tags)
-    yield from (Target("prefix", value) for value in batch.prefixes)
-    yield from (Target("pattern", value) for value in batch.patterns)
-    yield from (Target("url", value) for value in batch.urls)
-    if batch.all:
-        yield EVERYTHING
 
 
 def _is_sound(result: PurgeResult) -> bool:

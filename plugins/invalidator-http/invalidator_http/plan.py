@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from invalidator.backend import targets_of
 from invalidator.http import Request, encode, hazard, parse_url
 from invalidator.messages import Failure, Target
 from invalidator_http import regex
@@ -50,7 +51,7 @@ class Planner:
         calls: list[Call] = []
         failures: list[Failure] = []
         kinds = self._options.kinds()
-        for target in _targets(batch):
+        for target in targets_of(batch):
             if target.kind not in kinds:
                 failures.append(Failure(target, "unsupported", retry=False, detail="not with these options"))
             elif target.kind == "tag" and self._tag_header:
@@ -140,16 +141,6 @@ _REGEXES: dict[Kind, Callable[[str, str], str]] = {
     "prefix": regex.starting,
     "pattern": regex.matching,
 }
-
-
-def _targets(batch: Batch) -> Iterator[Target]:
-    yield from (Target("key", key) for key in batch.keys)
-    yield from (Target("tag", tag) for tag in batch.tags)
-    yield from (Target("prefix", prefix) for prefix in batch.prefixes)
-    yield from (Target("pattern", pattern) for pattern in batch.patterns)
-    yield from (Target("url", url) for url in batch.urls)
-    if batch.all:
-        yield Target("all")
 
 
 def _packs(tags: list[str], size: int) -> Iterator[list[str]]:
