@@ -141,11 +141,8 @@ class PurgeResult:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What became of one Batch: counts of targets, and how long the backend took (seconds)."""
+    """What became of one Batch: the backend's answer to it, and how long it took (seconds)."""
 
     batch: Batch
-    purged: int
-    dead: int
-    retried: int
-    seconds: float
     result: PurgeResult
+    seconds: float

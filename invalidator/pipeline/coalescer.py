@@ -147,7 +147,7 @@ class Pending:
         if self._flight or self._flush_in_flight or now < self._whole.due:
             return None
         if self._flush and now >= self._flush.due and not (self._flushed_last and self._fresh):
-            return self._take_flush(now)
+            return self._take_flush(self._flush, now)
         self._flushed_last = self._swept = False
         if self._again and now >= self._part.due:
             self._wish_again()
@@ -162,7 +162,8 @@ class Pending:
         Of the targets that are not to be tried again, `unkept` could not be dead-lettered: they are lost.
         """
         if self._flush_in_flight:
-            return self._settle_flush(self._flush_in_flight, result, now)
+            self._settle_flush(self._flush_in_flight, result, now)
+            return []
         seconds = now - (batch.deadline - ATTEMPT_SECONDS)
         self.batch_size = next_batch_size(self.batch_size, len(self._flight), seconds)
         flight, self._flight = self._flight, {}
@@ -210,7 +211,7 @@ class Pending:
         if not self.policy.on_gap:
             return False
         if not self._swept:
-            freed = self._fresh.drop(self._is_covered) + self._again.drop(self._is_covered)
+            freed = self._drop_covered()
             # Going through a full lane for nothing at each target would cost more than all the rest.
             self._swept = freed < self.policy.limit // 10
             if freed:
@@ -221,27 +222,27 @@ class Pending:
         # What is in flight counts too: it may all come back.
         return len(self._fresh) + len(self._again) + len(self._flight) < self.policy.limit
 
-    def _take_flush(self, now: float) -> Batch:
+    def _take_flush(self, flush: Flush, now: float) -> Batch:
         # Only now does the flush take the place of what waits: until it was due, each target went its own way.
-        flush, self._flush = self._flush or Flush("start", now), None
-        covered = [self._fresh.drop(self._is_covered), self._again.drop(self._is_covered)]
-        flush.covered += sum(covered)
-        self._flush_in_flight = flush
+        flush.covered += self._drop_covered()
+        self._flush, self._flush_in_flight = None, flush
         self._flushed_last = True  # flushes and targets take turns, or a stream of one would keep the other waiting
         return self._batch(dict.fromkeys(self.policy.flush), now, soft=False, cause=flush.cause)
+
+    def _drop_covered(self) -> int:
+        return self._fresh.drop(self._is_covered) + self._again.drop(self._is_covered)
 
     def _is_covered(self, target: Target) -> bool:
         return any(covers(wider, target) for wider in self.policy.flush)
 
-    def _settle_flush(self, flush: Flush, result: PurgeResult, now: float) -> list[float]:
+    def _settle_flush(self, flush: Flush, result: PurgeResult, now: float) -> None:
         self._flush_in_flight = None
-        if not result.failures:
+        if result.failures:
+            self._whole.failed(now, result.retry_after)
+            self.flush(flush.cause, flush.due).covered += flush.covered
+        else:
             self._whole.succeeded()
             self.ends["flushed"] += flush.covered
-            return []
-        self._whole.failed(now, result.retry_after)
-        self.flush(flush.cause, flush.due).covered += flush.covered
-        return []
 
     def _settle_pace(self, asked: int, result: PurgeResult, now: float) -> None:
         again = sum(failure.retry for failure in result.failures)

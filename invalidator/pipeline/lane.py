@@ -186,18 +186,9 @@ class Lane:
         poison = list(self._pending.poison(result).items())
         unkept = len(poison) - self._dead_letters.write(poison, time.time()) if poison else 0
         with self._condition:
-            before = dict(self._pending.ends)
             stamps = self._pending.settle(batch, result, ended, unkept=unkept)
-            ends = self._pending.ends
-            receipt = Receipt(
-                batch=batch,
-                purged=ends["purged"] - before["purged"],
-                dead=ends["dead"] - before["dead"],
-                retried=sum(failure.retry for failure in result.failures),
-                seconds=ended - started,
-                result=result,
-            )
             wall = time.time()
+            receipt = Receipt(batch, result, ended - started)
             self._receipts.acknowledge(receipt, self._pending, [wall - stamp for stamp in stamps])
         if batch.cause:
             self._changed()  # the worker's loop may be waiting for this flush; for nothing else

@@ -72,6 +72,7 @@ class Wishes:
         self.soft = {target: ts for target, ts in self.soft.items() if not is_needless(target)}
         return before - len(self)
 
-    def clear(self) -> int:
-        """Forget all. Returns how many that were."""
-        return self.drop(lambda _: True)
+    def clear(self) -> None:
+        """Forget all."""
+        self.hard.clear()
+        self.soft.clear()
