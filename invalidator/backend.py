@@ -8,17 +8,22 @@ from typing import TYPE_CHECKING, ClassVar
 from invalidator.messages import EVERYTHING, Target
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
 
     from invalidator.messages import Batch, PurgeResult
 
 
 @dataclass(frozen=True, slots=True)
 class BackendContext:
-    """For whom a backend is made: the worker's name, and the backend's name in the topology."""
+    """For whom a backend is made: the worker's name, the backend's name in the topology, and where files may be kept.
+
+    `state_dir` is the daemon's own, the same for all workers of a host, and stays over a restart. None: keep nothing.
+    """
 
     worker: str
     backend: str
+    state_dir: Path | None = None
 
 
 class Backend:
@@ -44,6 +49,11 @@ class Backend:
 
     def connect(self) -> None:
         """Prove, without purging anything, that `purge` could work; for `check --connect`. Raises BackendError."""
+
+    def preview(self, batch: Batch) -> Iterable[str]:
+        """What `purge` would send for this batch, a line for each call, for `dry_run: true`. Contacts nothing."""
+        words = (f"{target.kind} {target.value}".rstrip() for target in targets_of(batch))
+        return (f"{'soft ' if batch.soft else ''}purge {word}" for word in words)
 
     def subscribed(self, until: float) -> None:
         """The subscription is proven to be alive until this monotonic second unless it is renewed; 0.0: it is not.

@@ -101,7 +101,8 @@ class Batch:
     `soft` asks for "mark stale" instead of "remove"; a backend that cannot do so removes. `cause` is empty for targets
     that messages asked for; for a flush it is the Gap's cause, or `unsupported` where a flush stands for a kind of
     target that the backend lacks. `attempt` counts from 1. `deadline` is the monotonic
-    second by which the backend is to have answered: an answer after it is one that nobody waited for.
+    second by which the backend is to have answered: an answer after it is one that nobody waited for. `last` says that
+    the worker stops: nothing will be added to these targets, so that gathering more of them gains nothing.
     """
 
     worker: str
@@ -116,6 +117,7 @@ class Batch:
     cause: FlushCause | Literal[""] = ""
     attempt: int = 1
     deadline: float
+    last: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,13 +132,16 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class PurgeResult:
-    """A backend's answer to a Batch: every target that is not named in `failures` has been purged.
+    """A backend's answer to a Batch: every target that is named in neither `failures` nor `deferred` has been purged.
 
+    `deferred` were not tried, on purpose: a limit on calls allows none now, or more targets would fill a call. They
+    stay pending, come again (with what has been added by then) no earlier than `retry_after`, and count as no failure.
     `retry_after` (seconds, 0 when the server did not say) is the earliest time at which to ask again.
     """
 
     failures: tuple[Failure, ...] = ()
     retry_after: float = 0.0
+    deferred: tuple[Target, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,8 @@ def _is_sound(result: PurgeResult) -> bool:
     return (
         isinstance(result.failures, tuple)
         and all(map(_is_failure, result.failures))
+        and isinstance(result.deferred, tuple)
+        and all(map(_is_target, result.deferred))
         and isinstance(result.retry_after, int | float)
         and result.retry_after == result.retry_after  # NaN: the time at which to ask again would never come
     )
@@ -39,10 +41,12 @@ def _is_sound(result: PurgeResult) -> bool:
 def _is_failure(value: object) -> bool:
     return (
         isinstance(value, Failure)
-        and isinstance(value.target, Target)
-        and isinstance(value.target.kind, str)
-        and isinstance(value.target.value, str)
+        and _is_target(value.target)
         and value.reason in FAILURE_REASONS
         and isinstance(value.retry, bool)
         and isinstance(value.detail, str)
     )
+
+
+def _is_target(value: object) -> bool:
+    return isinstance(value, Target) and isinstance(value.kind, str) and isinstance(value.value, str)

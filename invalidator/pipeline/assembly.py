@@ -95,7 +95,8 @@ def make_lanes(part: Part, changed: Callable[[], None], log: Logger) -> list[Lan
 def make_backends(topology: Topology, worker: str, lane: LaneSpec, plugins: pluggy.PluginManager) -> list[Backend]:
     """The backend that the topology names, or one for each of its servers. Raises PluginError if no plugin makes it."""
     spec = topology.backends[lane.backend]
-    made = plugins.hook.make_backend(type=spec.type, options=spec.options, context=BackendContext(worker, lane.backend))
+    context = BackendContext(worker, lane.backend, topology.supervisor.state_dir)
+    made = plugins.hook.make_backend(type=spec.type, options=spec.options, context=context)
     backends = list(made) if isinstance(made, Sequence) else [made]
     if not backends or not all(isinstance(backend, Backend) for backend in backends):
         raise PluginError(f"type {spec.type}: make_backend gave {made!r}, not a Backend or a list of them")
