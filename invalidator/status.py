@@ -1,0 +1,111 @@
+"""What a daemon says of itself, as values: `status --json` prints them, `status`, `top` and the page draw them.
+
+Times are wall seconds since the epoch (0.0: never), durations and latencies seconds. A field may be added; none goes.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+WorkerState = Literal["STARTING", "RUNNING", "BACKOFF", "STOPPING", "EXITED"]
+BreakerState = Literal["closed", "open", "half-open"]
+
+
+class Failure(msgspec.Struct, frozen=True, kw_only=True):
+    """The last failure of a lane, or of a worker's connection: when, its reason in one word, and what was said."""
+
+    at: float
+    reason: str
+    detail: str = ""
+
+
+class Latency(msgspec.Struct, frozen=True, kw_only=True):
+    """Of the last minute, in seconds; None when nothing was measured in it."""
+
+    p50: float | None = None
+    p99: float | None = None
+
+
+class Lane(msgspec.Struct, frozen=True, kw_only=True):
+    """One backend of one worker; of a backend with several servers, one server (`node`).
+
+    The counts and latencies are the backend's: its servers share them.
+    """
+
+    backend: str
+    type: str
+    node: str = ""
+    pending: int = 0
+    received: int = 0
+    ends: dict[str, int] = {}  # by end: coalesced, purged, flushed, dead, skipped, lost
+    flushes: dict[str, int] = {}  # by cause
+    attempts_failed: dict[str, int] = {}  # by reason
+    rate: float = 0.0  # targets purged a second, over the last seconds
+    purge: Latency = Latency()
+    propagation: Latency = Latency()
+    last_purge: float = 0.0
+    last_failure: Failure | None = None
+    breaker: BreakerState = "closed"
+    breaker_since: float = 0.0
+    dry_run: bool = False
+
+
+class Worker(msgspec.Struct, frozen=True, kw_only=True):
+    """One worker of the topology."""
+
+    name: str
+    pattern: str
+    state: WorkerState
+    redis: str = ""  # where its messages arrive, without secrets
+    pid: int | None = None
+    uptime: float | None = None
+    paused: bool = False
+    subscribed: bool = False
+    subscribed_since: float = 0.0
+    last_message: float = 0.0
+    trouble: Failure | None = None  # why it is not subscribed, or does not run
+    next_try: float | None = None  # seconds until it is started again
+    restarts: dict[str, int] = {}  # by reason
+    gaps: dict[str, int] = {}  # by cause
+    gap_seconds: float = 0.0
+    received: int = 0
+    rejected: dict[str, int] = {}  # by reason
+    rate: float = 0.0  # messages a second, over the last seconds
+    rates: tuple[float, ...] = ()  # messages in each of the last seconds, the oldest first
+    lanes: tuple[Lane, ...] = ()
+
+
+class Reload(msgspec.Struct, frozen=True, kw_only=True):
+    """The last time that the topology's file was read."""
+
+    ok: bool
+    at: float
+    error: str = ""
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that went wrong, as a person would want to read it."""
+
+    at: float
+    worker: str
+    what: str
+    backend: str = ""
+    detail: str = ""
+
+
+class Status(msgspec.Struct, frozen=True, kw_only=True):
+    """The whole daemon at one moment (`now`)."""
+
+    version: str
+    host: str
+    pid: int
+    file: str
+    now: float
+    started: float
+    state: Literal["starting", "running", "degraded", "stopping"]
+    troubles: tuple[str, ...] = ()  # a sentence for each thing that makes it degraded
+    reload: Reload
+    workers: tuple[Worker, ...] = ()
+    errors: tuple[Event, ...] = ()  # the latest, the newest first

@@ -1,0 +1,154 @@
+"""The workers of a topology, and what becomes of each: forked when due, reaped when dead, replaced, stopped.
+
+It never waits, and never decides when to look: the supervisor's loop does.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, NamedTuple
+
+import multiprocess
+
+from invalidator import logs, signals
+from invalidator.pipeline.assembly import Part  # with all that a worker needs: loaded once, shared by all forks
+from invalidator.slots import Region, clock
+from invalidator.supervision.birth import Ties, be_worker
+from invalidator.supervision.child import Child
+from invalidator.supervision.reload import plan
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from multiprocess.context import ForkProcess
+
+    from invalidator.supervision.reload import Plan
+    from invalidator.topology.load import Loaded
+
+
+class Surroundings(NamedTuple):
+    """What the loop lends to the fleet.
+
+    `wake` ends the loop's wait, from any process; `sockets` are the file descriptors that a child is to close;
+    `make_room` parts with whoever only looks on, and says whether that gave descriptors back.
+    """
+
+    wake: Callable[[], None]
+    sockets: Callable[[], tuple[int, ...]]
+    make_room: Callable[[], bool]
+
+
+class Fleet:
+    """The topology's workers by name, and those that it does not name any more and that have not ended yet."""
+
+    def __init__(self, loaded: Loaded, surroundings: Surroundings, now: float) -> None:
+        self.loaded = loaded
+        self._surroundings = surroundings
+        self._log = logs.get_logger()
+        self._lifeline = os.pipe2(os.O_CLOEXEC)
+        self._context = multiprocess.get_context("fork")
+        self._leaving: list[Child] = []
+        self._stopping = False
+        topology = loaded.topology
+        self.workers = {spec.name: Child(spec, topology, self._log, now) for spec in topology.workers}
+
+    def __iter__(self) -> Iterator[Child]:
+        """Every worker, those that leave included."""
+        return iter([*self.workers.values(), *self._leaving])
+
+    def sentinels(self) -> Iterator[int]:
+        """File descriptors that become readable when a worker's process ends."""
+        return (child.process.sentinel for child in self if child.process is not None)
+
+    def next_due(self, now: float) -> float:
+        """Seconds until `turn` has something to do, if nothing happens before."""
+        settings = self.loaded.topology.supervisor
+        return min((child.next_due(now, settings) for child in self), default=float("inf"))
+
+    def turn(self, now: float) -> None:
+        """Reap the dead, look at the living, and fork those whose time has come."""
+        for child in self:
+            if child.reap(now):
+                self._reaped(child)
+        for child in self:
+            child.look(now, self.loaded.topology.supervisor)
+            if child.is_due(now):
+                self._fork(child)
+
+    def excuse(self, now: float) -> None:
+        """The supervisor itself stood still: a silence before says nothing about any worker."""
+        for child in self:
+            child.excuse(now)
+
+    def change(self, loaded: Loaded, now: float) -> Plan:
+        """Run this from now on. Workers whose part of it is as it was keep their process."""
+        todo = plan(self.loaded.topology, loaded.topology)
+        self.loaded = loaded
+        specs = {spec.name: spec for spec in loaded.topology.workers}
+        for name in todo.keep:
+            self.workers[name].adopt(specs[name], loaded.topology)
+        for name in todo.stop:
+            child = self.workers.pop(name)
+            child.stop(now, loaded.topology.supervisor.stop_timeout)
+            self._leaving.append(child)
+        for name in todo.replace:
+            self.workers[name].replace(specs[name], loaded.topology, now)
+        for name in todo.start:
+            self.workers[name] = Child(specs[name], loaded.topology, self._log, now)
+        self.workers = {name: self.workers[name] for name in specs}  # in the order of the file, for whoever looks
+        return todo
+
+    def stop(self, now: float) -> None:
+        """Ask every worker to end, for good."""
+        self._stopping = True
+        for child in self:
+            child.stop(now, self.loaded.topology.supervisor.stop_timeout)
+
+    def kill(self) -> None:
+        """End every worker at once."""
+        for child in self:
+            child.kill()
+
+    def has_ended(self) -> bool:
+        """Whether every worker has been stopped, and is gone."""
+        return self._stopping and all(child.state == "EXITED" for child in self)
+
+    def unready(self, now: float) -> list[str]:
+        """The names of the workers that do not run, or whose subscription is not known to be alive."""
+        return [name for name, child in self.workers.items() if not (child.is_up() and child.is_subscribed(now))]
+
+    def _fork(self, child: Child) -> None:
+        spec, topology = child.spec, child.topology
+        region = Region([lane.backend for lane in spec.backends])
+        part = Part(topology, spec, self.loaded.plugins, region, is_restart=child.starts > 0)
+        try:
+            process = self._forked(part)
+        except OSError as error:  # no process or memory to be had: that may pass, and the others go on
+            child.unborn(str(error), clock())
+        else:
+            child.begin(region, process, clock())
+
+    def _forked(self, part: Part) -> ForkProcess:
+        try:
+            return self._started(part)
+        except OSError:
+            # A worker comes before whoever looks on: their connections may be what is in the way.
+            if not self._surroundings.make_room():
+                raise
+            return self._started(part)
+
+    def _started(self, part: Part) -> ForkProcess:
+        ties = Ties(os.getpid(), *self._lifeline, self._surroundings.sockets())
+        arguments = (part, ties, self._surroundings.wake)
+        process = self._context.Process(target=be_worker, args=arguments, name=part.spec.name)
+        with signals.blocked():
+            process.start()
+        return process
+
+    def _reaped(self, child: Child) -> None:
+        try:
+            self.loaded.plugins.hook.worker_stopped(worker=child.spec.name)
+        except (Exception, SystemExit) as error:  # noqa: BLE001  # an observer's fault is never the supervisor's
+            self._log.error("plugin.raised", hook="worker_stopped", error=repr(error))
+        if child in self._leaving and child.state == "EXITED" and not self._stopping:
+            self._leaving.remove(child)
