@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING
 from invalidator.backend import Backend
 from invalidator.logs import get_logger
 from invalidator.messages import Batch, Invalidation, PurgeResult, Target
-from invalidator.pipeline.coalescer import Pending, Policy
+from invalidator.pipeline.coalescer import Pending
 from invalidator.pipeline.deadletter import DeadLetters
 from invalidator.pipeline.lane import Lane
+from invalidator.pipeline.policy import Policy
 from invalidator.pipeline.receipts import Receipts
 from invalidator.slots import Region, clock
 

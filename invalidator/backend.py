@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from invalidator.messages import EVERYTHING, Target
 
@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from invalidator.messages import Batch, PurgeResult
+
+
+Canary = Literal["none", "purge", "hold"]
+"""What `invalidator doctor` may do to prove that purges work, see Backend.canary."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,11 @@ class Backend:
     node: str = ""
     """Which of several servers this is, for logs and metrics: `127.0.0.1:11211`. Empty when there is only one."""
 
+    canary: Canary = "none"
+    """How far `invalidator doctor` may go, with a key that nobody has. "none": it calls `connect` and no more, as is
+    right wherever a purge costs money, or takes more than its key. "purge": it purges the key. "hold": it also calls
+    `plant` before, and `holds` around it, and so sees that the key is gone."""
+
     def purge(self, batch: Batch) -> PurgeResult:
         """Forget the targets of `batch`, all of them, by `batch.deadline`; the same batch may come again.
 
@@ -49,6 +58,17 @@ class Backend:
 
     def connect(self) -> None:
         """Prove, without purging anything, that `purge` could work; for `check --connect`. Raises BackendError."""
+
+    def plant(self, key: str, seconds: float) -> None:
+        """Store something under `key`, named as an application would, that is gone after so many seconds.
+
+        For `canary = "hold"`; called by the doctor, never by a worker. Raises BackendError.
+        """
+        raise NotImplementedError
+
+    def holds(self, key: str) -> bool:
+        """Whether an application that asks for `key` now would be given something. As `plant`. Raises BackendError."""
+        raise NotImplementedError
 
     def preview(self, batch: Batch) -> Iterable[str]:
         """What `purge` would send for this batch, a line for each call, for `dry_run: true`. Contacts nothing."""

@@ -13,13 +13,14 @@ import struct
 import threading
 import time
 from bisect import bisect_left
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
 from invalidator.messages import FAILURE_REASONS, FLUSH_CAUSES, GAP_CAUSES, REJECT_REASONS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 End = Literal["coalesced", "purged", "flushed", "dead", "skipped", "lost"]
 ENDS: tuple[End, ...] = get_args(End)
@@ -41,6 +42,7 @@ WORKER_WORDS: tuple[str, ...] = (
     "received",
     "missed",
     "gap_ns",
+    "last_message_ns",
     *(f"rejected:{reason}" for reason in REJECT_REASONS),
     *(f"gap:{cause}" for cause in GAP_CAUSES),
     *(f"reconnect:{cause}" for cause in GAP_CAUSES),
@@ -50,12 +52,20 @@ BACKEND_WORDS: tuple[str, ...] = (
     "received",
     *ENDS,
     "pending",
+    "breakers_open",
+    "breaker_since_ns",
+    "last_purge_ns",
+    "last_failure_ns",
     *(f"failed:{reason}" for reason in FAILURE_REASONS),
     *(f"flush:{cause}" for cause in FLUSH_CAUSES),
     *_histogram("purge"),
     *_histogram("propagation"),
 )
-GAUGES = frozenset({"beat_ns", "state", "subscribed_until_ns", "pending", "version"})
+LATEST = frozenset({"last_message_ns", "last_purge_ns", "last_failure_ns"})
+"""Wall nanoseconds at which something last happened: a successor goes on from there."""
+BACKEND_GAUGES = frozenset({"pending", "breakers_open", "breaker_since_ns"})
+"""`breakers_open` counts lanes, half-open ones too; `breaker_since_ns` has the earliest of them in wall nanoseconds."""
+GAUGES = BACKEND_GAUGES | {"beat_ns", "state", "subscribed_until_ns", "version"}
 
 _WORKER_AT = {name: index for index, name in enumerate(WORKER_WORDS)}
 _BACKEND_AT = {name: index for index, name in enumerate(BACKEND_WORDS)}
@@ -142,6 +152,10 @@ class WorkerSlots:
         """The subscription is known to be alive until this monotonic second; 0.0: it is not."""
         self._words[2] = int(until * 1e9)
 
+    def last_message(self, at: float) -> None:
+        """The last message came at this wall second."""
+        self._words[_WORKER_AT["last_message_ns"]] = int(at * 1e9)
+
     def add(self, name: str, count: int = 1) -> None:
         """Count something by its name in WORKER_WORDS."""
         self._words[_WORKER_AT[name]] += count
@@ -153,19 +167,44 @@ class BackendSlots:
     def __init__(self, words: memoryview[int]) -> None:
         self._words = words
         self._lock = threading.Lock()
+        self._breakers: dict[object, float] = {}
 
-    def add(self, changes: Mapping[str, int], purge: float | None = None, propagation: Iterable[float] = ()) -> None:
-        """Add to words by name (less than 0 too), and observe durations in seconds; readers see all of it or none."""
-        with self._lock:
-            words = self._words
-            words[0] += 1
+    def add(
+        self,
+        changes: Mapping[str, int],
+        purge: float | None = None,
+        propagation: Iterable[float] = (),
+        last: Mapping[str, float] | None = None,
+    ) -> None:
+        """Add to words by name (less than 0 too), and observe durations in seconds; readers see all of it or none.
+
+        `last` are wall seconds of what has happened, by name of the word that tells when it last did.
+        """
+        with self._writing() as words:
             for name, count in changes.items():
                 words[_BACKEND_AT[name]] += count
+            for name, at in (last or {}).items():
+                words[_BACKEND_AT[name]] = max(words[_BACKEND_AT[name]], int(at * 1e9))
             if purge is not None:
                 self._observe("purge", purge)
             for seconds in propagation:
                 self._observe("propagation", seconds)
-            words[0] += 1
+
+    def breaker(self, lane: object, since: float) -> None:
+        """This lane's circuit breaker opened at this wall second; 0.0: it is closed."""
+        with self._writing() as words:
+            self._breakers.pop(lane, None)
+            if since:
+                self._breakers[lane] = since
+            words[_BACKEND_AT["breakers_open"]] = len(self._breakers)
+            words[_BACKEND_AT["breaker_since_ns"]] = int(min(self._breakers.values(), default=0.0) * 1e9)
+
+    @contextmanager
+    def _writing(self) -> Iterator[memoryview[int]]:
+        with self._lock:
+            self._words[0] += 1
+            yield self._words
+            self._words[0] += 1
 
     def _observe(self, histogram: str, seconds: float) -> None:
         # A publisher's clock may run ahead, or say anything at all: it must not overflow a word, which would raise.

@@ -8,7 +8,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from invalidator.backend import targets_of
 from invalidator.messages import Batch, Failure, PurgeResult, Target
-from invalidator.pipeline.coalescer import Pending, Policy
+from invalidator.pipeline.coalescer import Pending
 from invalidator.pipeline.pace import (
     ATTEMPT_SECONDS,
     FLUSH_SECONDS,
@@ -17,6 +17,7 @@ from invalidator.pipeline.pace import (
     Retry,
     next_batch_size,
 )
+from invalidator.pipeline.policy import Policy
 from invalidator.pipeline.wishes import covers
 
 ALL = (Target("all"),)
@@ -217,7 +218,7 @@ def test_flushes_and_targets_take_turns() -> None:
     lane.add(keys("orders:1"), soft=False, ts=None, now=0.0)
     causes = []
     for _ in range(3):
-        lane.widen(1, 0.0)
+        lane.widen([Target("tag", "t")], soft=False, now=0.0)
         batch = take(lane, 0.0)
         causes.append(batch.cause)
         lane.settle(batch, PurgeResult(), 0.0)
@@ -279,11 +280,11 @@ def test_a_flush_that_takes_long_says_nothing_about_the_size_of_a_batch() -> Non
     lane = pending()
     lane.flush("start", 0.0)
     flush = take(lane, 0.0)
-    before = lane.batch_size
+    before = lane.pace.batch_size
     lane.settle(flush, PurgeResult(), 29.0)
 
     assert flush.deadline == FLUSH_SECONDS
-    assert lane.batch_size == before
+    assert lane.pace.batch_size == before
 
 
 def test_a_retry_after_of_a_year_is_five_minutes() -> None:
@@ -309,7 +310,7 @@ class Conservation(RuleBasedStateMachine):
     @rule(count=st.integers(0, 3))
     def of_an_unknown_kind(self, count: int) -> None:
         self.lane.skip(count)
-        self.lane.widen(count, self.now)
+        self.lane.widen([Target("tag", "t")] * count, soft=False, now=self.now)
 
     @rule(delay=st.floats(0, 2))
     def gap(self, delay: float) -> None:
@@ -325,15 +326,16 @@ class Conservation(RuleBasedStateMachine):
         self.flight = self.lane.take(self.now)
 
     @precondition(lambda self: self.flight is not None)
-    @rule(fate=st.lists(st.sampled_from(["ok", "again", "dead"]), min_size=8, max_size=8))
+    @rule(fate=st.lists(st.sampled_from(["ok", "again", "dead", "later"]), min_size=8, max_size=8))
     def settle(self, fate: list[str]) -> None:
         assert self.flight is not None
         failures = [
             Failure(target, "error", retry=word == "again")
             for target, word in zip(targets_of(self.flight), fate, strict=False)
-            if word != "ok"
+            if word in {"again", "dead"}
         ]
-        self.lane.settle(self.flight, PurgeResult(tuple(failures)), self.now)
+        later = [t for t, word in zip(targets_of(self.flight), fate, strict=False) if word == "later"]
+        self.lane.settle(self.flight, PurgeResult(tuple(failures), deferred=tuple(later)), self.now)
         self.flight = None
 
     @rule()
@@ -346,8 +348,7 @@ class Conservation(RuleBasedStateMachine):
 
     @invariant()
     def is_bounded(self) -> None:
-        in_store = len(self.lane._fresh) + len(self.lane._again) + len(self.lane._flight)
-        assert in_store <= self.lane.policy.limit
+        assert len(self.lane.leftover()) <= self.lane.policy.limit
 
     def teardown(self) -> None:
         if hasattr(self, "lane"):

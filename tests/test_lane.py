@@ -15,8 +15,8 @@ from invalidator import BackendError, Failure, Gap, PurgeResult, Target
 from invalidator.backend import targets_of
 from invalidator.logs import get_logger
 from invalidator.messages import GAP_CAUSES
-from invalidator.pipeline.coalescer import Policy
 from invalidator.pipeline.dispatcher import FLUSH_SPREAD, Dispatcher, flush_delay
+from invalidator.pipeline.policy import Policy
 from invalidator.slots import clock
 from tests.support.lanes import Inline, Rig, Scripted, raising
 from tests.support.waiting import wait_until

@@ -19,6 +19,10 @@ GAPS_IGNORED = (
     "'objects' (store) ignores gaps: what was missed in one stays stale, and when more than 100,000 targets wait, "
     "those beyond are dead-lettered up to a bound and then lost"
 )
+DRY = (
+    "9:22: workers[0].backends[1]: 'objects' (store) is a dry run here: "
+    "nothing is sent, and everything is counted as skipped"
+)
 
 
 def test_a_sound_topology_has_no_warnings(tmp_path: Path) -> None:
@@ -40,6 +44,8 @@ def test_a_sound_topology_has_no_warnings(tmp_path: Path) -> None:
         ("  near: {type: table}", "  near: {type: table}\n  idle: {type: table}", [
             "6:3: backends.idle: no worker uses this backend",
         ]),
+        ("flush: {all: true}", "flush: {all: true}, dry_run: true", [DRY]),
+        ("server: here}", "server: here, dry_run: true}", [DRY]),
         ("plugins:", '  - {name: all, pattern: "cache:*:new", backends: [near]}\nplugins:', [
             ("11:26: workers[1].pattern: overlaps with the pattern of users (workers[0]): "
              "what matches both reaches both workers"),
@@ -47,9 +53,8 @@ def test_a_sound_topology_has_no_warnings(tmp_path: Path) -> None:
         ("plugins:", '  - {name: one, pattern: "x:*", backends: [near], flush: {prefix: "x:*"}}\nplugins:', [
             "11:51: workers[1].flush: the prefix ends with *, which is taken literally: a prefix needs none",
         ]),
-        ("6379/0\n", "6379/0\nsupervisor: {control_socket: /run/x.sock}\njournal: {}\n", [
-            "3:14: supervisor.control_socket: not yet: nothing uses it in this version",
-            "4:1: journal: not yet: nothing uses it in this version",
+        ("6379/0\n", "6379/0\njournal: {}\n", [
+            "3:1: journal: not yet: nothing uses it in this version",
         ]),
     ],
 )  # fmt: skip
@@ -64,6 +69,8 @@ def test_each_surprise_is_a_warning_and_no_error(tmp_path: Path, old: str, new: 
         ("allow: [key]", "allow: key"),
         ("}}]\n    allow: [key]", "}, unsupported: flush}]\n    allow: [key, tag]"),
         ("flush: {all: true}}", "flush: {all: true}, dry_run: false, after: null}"),
+        ("flush: {all: true}}", "flush: {all: true}, after: near, delay: 200ms, rebound: 2s}"),
+        ("flush: {all: true}}", "flush: {all: true}, delay: 0, rebound: 10m}"),
         ("plugins:", '  - {name: b, pattern: "cache:pages:*", backends: [near]}\nplugins:'),
         ("plugins:", '  - {pattern: "cache:*", redis: {url: redis://b}, backends: [near]}\nplugins:'),
     ],

@@ -62,7 +62,7 @@ def test_the_schema_knows_every_option_of_every_type() -> None:
     defs = schema(INSTALLED)["$defs"]
     for name, model in INSTALLED.items():
         options = defs[f"type.{name}"]
-        assert set(options["properties"]) == {"type", *model.model_fields}
+        assert set(options["properties"]) == {"type", "dry_run", *model.model_fields}
         assert options["additionalProperties"] is False
 
 

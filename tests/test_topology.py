@@ -108,9 +108,6 @@ CHANGES = [
     ("type: store", "type: stroe", [
         "4:19: backends.objects.type: there is no type 'stroe' (installed: {installed}) — did you mean 'store'?",
     ]),
-    ("type: store", "type: cloudflare", [
-        "4:19: backends.objects.type: cloudflare: not yet: comes with a later version",
-    ]),
     ("type: store, ", "", ["4:3: backends.objects.type: is missing"]),
     ("server: here", "server: ''", ["4:34: backends.objects.server: must have at least 1 character"]),
     ("server: here", "servr: here, size: 10", [
@@ -180,10 +177,26 @@ CHANGES = [
     ]),
     ("allow: [key]", "delivery: journal", ["10:15: workers[0].delivery: journal: not yet: comes with a later version"]),
     ("allow: [key]", "delivery: pigeon", ["10:15: workers[0].delivery: must be 'pubsub'"]),
-    ("flush: {all: true}", "on_gap: ignore, after: near, delay: 1s, rebound: 1s, scope: fleet, dry_run: true", [
-        f"9:{column}: workers[0].backends[1].{name}: not yet: comes with a later version"
-        for name, column in (("after", 57), ("delay", 70), ("rebound", 81), ("scope", 94), ("dry_run", 108))
+    ("flush: {all: true}", "on_gap: ignore, scope: fleet", [
+        "9:57: workers[0].backends[1].scope: not yet: comes with a later version"]),
+    ("flush: {all: true}", "flush: {all: true}, after: nearr", [
+        "9:68: workers[0].backends[1].after: there is no backend 'nearr' — did you mean 'near'?"]),
+    ("[near, {backend: objects, flush: {all: true}}]", "[{backend: objects, flush: {all: true}, after: near}]", [
+        "9:62: workers[0].backends[0].after: this worker does not use 'near'"]),
+    ("flush: {all: true}", "flush: {all: true}, after: objects", [
+        "9:68: workers[0].backends[1].after: comes after itself: objects after objects"]),
+    ("[near, {backend: objects,", "[{backend: near, after: objects}, {backend: objects, after: near,", [
+        "9:39: workers[0].backends[0].after: comes after itself: near after objects after near"]),
+    ("flush: {all: true}", "flush: {all: true}, delay: 11m, rebound: 2h", [
+        "9:68: workers[0].backends[1].delay: is longer than 10m",
+        "9:82: workers[0].backends[1].rebound: is longer than 1h"]),
+    ("flush: {all: true}", "delay: -1s, flush: {all: true}", [
+        "9:48: workers[0].backends[1].delay: is not a duration: write a number with its unit, like 50ms, 2s, 5m or 1h",
     ]),
+    ("flush: {all: true}", "flush: {all: true}, dry_run: later", [
+        "9:70: workers[0].backends[1].dry_run: must be true or false"]),
+    ("server: here}", "server: here, dry_run: 3}", [
+        "4:49: backends.objects.dry_run: must be true or false, and is a number"]),
     ("plugins: [./types.py]", '  - {name: users, pattern: "b:*", backends: [near]}\nplugins: [./types.py]', [
         "11:12: workers[1].name: workers[0] has the name 'users' already",
     ]),
@@ -290,6 +303,23 @@ def test_a_secret_is_in_no_problem_no_dump_and_no_repr(tmp_path: Path) -> None:
     assert len(said) == 2
     assert "hunter2" not in "".join(said)
     assert "there is no backend '***'" in said[0]
+
+
+def test_the_normalised_topology_says_what_a_lane_waits_for(tmp_path: Path) -> None:
+    ordered = "flush: {all: true}, after: near, delay: 200ms, rebound: 2s, dry_run: true"
+    text = SOUND.replace("flush: {all: true}", ordered).replace("table}", "table, dry_run: true}")
+    shown = normalised(loaded(tmp_path, text))
+    first, second = shown["workers"][0]["backends"]
+    assert {name: second[name] for name in ("after", "delay", "rebound", "dry_run")} == {
+        "after": "near",
+        "delay": "200ms",
+        "rebound": "2s",
+        "dry_run": True,
+    }
+    assert not {"after", "delay", "rebound", "dry_run"} & set(first)
+    assert shown["backends"]["near"]["dry_run"] is True
+    assert "dry_run" not in shown["backends"]["objects"]
+    assert normalised(loaded(tmp_path, to_yaml(shown))) == shown
 
 
 def test_the_normalised_topology_is_the_same_topology(tmp_path: Path) -> None:

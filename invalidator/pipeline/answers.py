@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from invalidator.backend import targets_of
@@ -10,6 +11,7 @@ from invalidator.messages import FAILURE_REASONS, Failure, PurgeResult, Target
 
 if TYPE_CHECKING:
     from invalidator.messages import Batch
+    from invalidator.pipeline.wishes import Stamps
 
 
 def checked(answer: object, batch: Batch) -> PurgeResult:
@@ -24,6 +26,33 @@ def all_failed(batch: Batch, error: BackendError) -> PurgeResult:
     """The answer that a backend gives by raising `error`."""
     failures = tuple(Failure(target, error.reason, error.retry, error.detail) for target in targets_of(batch))
     return checked(PurgeResult(failures, error.retry_after), batch)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What an answer means for each target of a batch."""
+
+    purged: Stamps
+    again: Stamps
+    dead: Stamps
+    deferred: Stamps
+
+    @property
+    def tried(self) -> int:
+        """How many targets the backend did something about."""
+        return len(self.purged) + len(self.again) + len(self.dead)
+
+
+def outcome_of(result: PurgeResult, flight: Stamps) -> Outcome:
+    """Sorts the targets in flight. Of what is named twice the first word counts, and a failure before a deferral."""
+    rest = dict(flight)
+    again: Stamps = {}
+    dead: Stamps = {}
+    for failure in result.failures:
+        if failure.target in rest:
+            (again if failure.retry else dead)[failure.target] = rest.pop(failure.target)
+    deferred = {target: rest.pop(target) for target in result.deferred if target in rest}
+    return Outcome(rest, again, dead, deferred)
 
 
 def _is_sound(result: PurgeResult) -> bool:

@@ -6,20 +6,26 @@ import random
 import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from invalidator.backend import Backend, BackendContext
 from invalidator.errors import PluginError
 from invalidator.hookspecs import hookimpl
 from invalidator.messages import EVERYTHING, Target
-from invalidator.pipeline.coalescer import Pending, Policy
+from invalidator.pipeline.coalescer import Pending
 from invalidator.pipeline.connection import connect
 from invalidator.pipeline.deadletter import DeadLetters
 from invalidator.pipeline.dispatcher import Dispatcher
+from invalidator.pipeline.following import Follower
 from invalidator.pipeline.formats import decoder
 from invalidator.pipeline.lane import Lane
+from invalidator.pipeline.liaison import Liaison
+from invalidator.pipeline.ordered import Ordered
+from invalidator.pipeline.policy import Policy
 from invalidator.pipeline.receipts import Receipts
 from invalidator.pipeline.subscriber import Subscriber
+from invalidator.pipeline.tap import Tap
+from invalidator.pipeline.tiers import AFTER_LONGEST, AT_ONCE, Order
 from invalidator.pipeline.worker import Events, Surroundings, Worker
 from invalidator.signals import Signals, Waker
 from invalidator.slots import clock
@@ -30,10 +36,18 @@ if TYPE_CHECKING:
 
     import pluggy
 
+    from invalidator.channel import Channel, Orders
     from invalidator.logs import Logger
     from invalidator.messages import Batch, PurgeResult
     from invalidator.slots import BackendSlots, Region
     from invalidator.topology.models import Flush, LaneSpec, Topology, WorkerSpec
+
+
+class Line(NamedTuple):
+    """A worker's end of the channel to its supervisor, and the orders that it begins with."""
+
+    channel: Channel
+    orders: Orders
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +61,7 @@ class Part:
     spec: WorkerSpec
     plugins: pluggy.PluginManager
     region: Region
+    line: Line
     is_restart: bool = False
 
 
@@ -56,13 +71,14 @@ def assemble(part: Part, lifeline: int, announce: Callable[[], None], log: Logge
     waker = Waker()
     signals = Signals(waker, wanted=[signal.SIGTERM], ignored=[signal.SIGINT, signal.SIGHUP])
     settings = part.topology.redis_of(spec)
+    tap = Tap(part.line.channel, spec.name)
     name = f"invalidator:{spec.name}"
     return Worker(
         subscriber=Subscriber(settings, spec.pattern, lambda: connect(settings, name), waker.wake, log, clock()),
         decode=decoder(part.plugins, frozenset(spec.allow), spec.max_payload),
-        dispatcher=Dispatcher(make_lanes(part, waker.wake, log), log),
+        dispatcher=Dispatcher(make_lanes(part, waker.wake, tap, log), log),
         slots=part.region.worker(),
-        surroundings=Surroundings(signals, waker, lifeline),
+        surroundings=Surroundings(signals, waker, lifeline, Liaison(part.line.channel, tap, part.line.orders)),
         events=Events(
             announce=announce,
             gap=lambda gap: _observe(lambda: hook.on_gap(worker=spec.name, gap=gap), "on_gap", log),
@@ -74,7 +90,7 @@ def assemble(part: Part, lifeline: int, announce: Callable[[], None], log: Logge
     )
 
 
-def make_lanes(part: Part, changed: Callable[[], None], log: Logger) -> list[Lane]:
+def make_lanes(part: Part, changed: Callable[[], None], tap: Tap, log: Logger) -> list[Lane]:
     """A lane for each backend of the worker, and for each server of a backend that has several."""
     plugins = part.plugins
     backends = [
@@ -87,7 +103,7 @@ def make_lanes(part: Part, changed: Callable[[], None], log: Logger) -> list[Lan
         plugins.register(purger)
     slots = {lane.backend: part.region.backend(lane.backend) for lane in part.spec.backends}
     return [
-        _lane(part, lane, backend, _caller(plugins, purger, purgers), slots[lane.backend], changed, log)
+        _lane(part, lane, backend, _caller(plugins, purger, purgers), slots[lane.backend], changed, tap, log)
         for (lane, backend), purger in zip(backends, purgers, strict=True)
     ]
 
@@ -126,19 +142,25 @@ def _lane(
     purge: pluggy.HookCaller,
     slots: BackendSlots,
     changed: Callable[[], None],
+    tap: Tap,
     log: Logger,
 ) -> Lane:
     worker, state_dir = part.spec.name, part.topology.supervisor.state_dir
     log = log.bind(backend=lane.backend, **({"node": backend.node} if backend.node else {}))
-    return Lane(
-        backend=backend,
-        purge=purge,
-        pending=Pending(_policy(part, lane), random.random),
-        receipts=Receipts(slots, log),
-        dead_letters=DeadLetters(state_dir, worker, lane.backend, log),
-        log=log,
-        changed=changed,
-    )
+    policy = _policy(part, lane)
+    parts: dict[str, Any] = {
+        "backend": backend,
+        "purge": purge,
+        "receipts": Receipts(slots, log),
+        "dead_letters": DeadLetters(state_dir, worker, lane.backend, log),
+        "log": log,
+        "changed": changed,
+        "observe": tap.done,
+    }
+    if policy.order == AT_ONCE:
+        return Lane(pending=Pending(policy, random.random), **parts)
+    make = Follower if policy.order.after else Lane
+    return make(pending=Ordered(policy, random.random), **parts)
 
 
 def _policy(part: Part, lane: LaneSpec) -> Policy:
@@ -152,7 +174,15 @@ def _policy(part: Part, lane: LaneSpec) -> Policy:
         on_gap=gap_policy(part.topology, spec, lane) is not None,
         widen=lane.unsupported == "flush",
         window=spec.window,
+        dry_run=lane.dry_run or part.topology.backends[lane.backend].dry_run,
+        order=Order(lane.after or "", lane.delay, lane.rebound, _patience(spec, lane)),
     )
+
+
+def _patience(spec: WorkerSpec, lane: LaneSpec) -> float:
+    """How long a lane waits for the one that it comes after: for what that one waits itself, and a while more."""
+    origin = next((other for other in spec.backends if other.backend == lane.after), None)
+    return AFTER_LONGEST + spec.window + _patience(spec, origin) + origin.delay if origin else 0.0
 
 
 def flush_targets(flush: Flush) -> tuple[Target, ...]:

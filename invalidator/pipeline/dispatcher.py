@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import random
+from itertools import groupby
 from typing import TYPE_CHECKING
 
+from invalidator.pipeline.following import link
 from invalidator.slots import clock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from invalidator.logs import Logger
     from invalidator.messages import Gap, Invalidation
     from invalidator.pipeline.lane import Lane
+    from invalidator.pipeline.lane_state import LaneState
 
 FLUSH_SPREAD = 1.0
 """Seconds over which a fleet's flushes are spread after a fault that all of its hosts saw at the same time."""
@@ -24,22 +27,27 @@ class Dispatcher:
     """The lanes of one worker."""
 
     def __init__(self, lanes: Sequence[Lane], log: Logger, chance: Callable[[], float] = random.random) -> None:
-        self._lanes = lanes
+        self._lanes = link(lanes)
         self._log = log
         self._chance = chance
-        for lane in lanes:
+        self._offers = 0
+        for lane in self._lanes:
             lane.start()
 
     def dispatch(self, invalidations: Sequence[Invalidation], now: float) -> None:
         """Hand over what has been decoded. Never waits for a backend."""
-        for lane in self._lanes:
-            lane.offer(invalidations, now)
+        self._offers += 1
+        for lane in reversed(self._lanes):  # those that follow must wait before those that they follow have done it
+            lane.offer(invalidations, now, self._offers)
 
     def flush(self, gap: Gap, now: float, *, only_inline: bool = False) -> None:
         """Have each lane do what its policy says of a Gap."""
-        for lane in self._lanes:
-            if lane.backend.inline or not only_inline:
-                lane.flush(gap.cause, now + flush_delay(gap, self._chance(), inline=lane.backend.inline))
+        self._offers += 1
+        asked = [lane for lane in self._lanes if lane.backend.inline or not only_inline]
+        flushing = [lane for lane in asked if lane.policy.on_gap]
+        for lane in reversed(asked):
+            due = now + flush_delay(gap, self._chance(), inline=lane.backend.inline)
+            lane.flush(gap.cause, due, lane.owed(flushing), self._offers)
 
     def turn(self) -> None:
         """Let the lanes without a thread do their work."""
@@ -63,13 +71,40 @@ class Dispatcher:
         """Whether a flush is still owed."""
         return any(lane.is_flushing() for lane in self._lanes)
 
-    def stop(self, deadline: float) -> None:
-        """Purge what is pending, all lanes at the same time, until this monotonic second."""
+    def pause(self) -> None:
+        """Have no lane begin anything until `resume`. Messages are taken in as before."""
         for lane in self._lanes:
-            lane.stop()
+            lane.pause()
+
+    def resume(self) -> None:
+        """Go on."""
+        for lane in self._lanes:
+            lane.resume()
+
+    def describe(self) -> list[LaneState]:
+        """Each lane at this moment."""
+        return [lane.describe() for lane in self._lanes]
+
+    def stop(self, deadline: float) -> None:
+        """Purge what is pending until this monotonic second: all lanes at the same time, those that follow others last.
+
+        What goes first has half of the time that is left, so that what hangs there leaves some for the others.
+        """
+        ranks = [list(lanes) for _, lanes in groupby(self._lanes, key=lambda lane: lane.rank)]
+        for rank in ranks[:-1]:
+            self._stop(rank)
+            until = clock() + (deadline - clock()) / 2
+            for lane in rank:
+                lane.wait(until)
+        for rank in ranks[-1:]:
+            self._stop(rank)
         for lane in self._lanes:
             if left := lane.join(deadline):
                 self._log.error("lane.abandoned", lane=lane.name, targets=left, late=clock() >= deadline)
+
+    def _stop(self, lanes: Iterable[Lane]) -> None:
+        for lane in lanes:
+            lane.stop()
 
 
 def flush_delay(gap: Gap, chance: float, *, inline: bool) -> float:

@@ -6,24 +6,31 @@ import os
 import threading
 import time
 import traceback
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from invalidator.errors import EXIT_BUG, BackendError
+from invalidator.errors import EXIT_BUG
 from invalidator.logs import Logger, Occasionally
 from invalidator.messages import Receipt
-from invalidator.pipeline.answers import all_failed, checked
+from invalidator.pipeline.guarded import Guarded
+from invalidator.pipeline.lane_state import LaneState, describe
+from invalidator.pipeline.news import Herald, of_answer, of_given_up
+from invalidator.pipeline.rehearsal import Rehearsal
 from invalidator.slots import clock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
 
     from invalidator.backend import Backend
-    from invalidator.messages import Batch, FlushCause, Invalidation, PurgeResult, Target
+    from invalidator.messages import Batch, FlushCause, Invalidation, Target
     from invalidator.pipeline.coalescer import Pending
     from invalidator.pipeline.deadletter import DeadLetters
+    from invalidator.pipeline.guarded import Purge
+    from invalidator.pipeline.policy import Policy
     from invalidator.pipeline.receipts import Receipts
 
-Purge = Any  # pluggy's HookCaller: called with batch=..., it gives a PurgeResult
+Observer = Callable[[str, Receipt], None]
+"""Called with the server that a lane is for and a receipt, from the lane's own thread: it must not wait."""
 
 
 class Lane:
@@ -42,23 +49,26 @@ class Lane:
         dead_letters: DeadLetters,
         log: Logger,
         changed: Callable[[], None],
+        observe: Observer | None = None,
     ) -> None:
         self.backend = backend
-        self._purge = purge
+        self.herald = Herald()
+        self._guarded = (Rehearsal if pending.policy.dry_run else Guarded)(backend, purge, log)
         self._pending = pending
         self._receipts = receipts
         self._dead_letters = dead_letters
         self._log = log
         self._changed = changed
+        self._observe = observe
         self._condition = threading.Condition(threading.Lock())
         self._seldom = Occasionally(10.0)
-        self._stopping = False
+        self._paused = self._stopping = self._given_up = False
         self._thread: threading.Thread | None = None
 
     @property
     def name(self) -> str:
         """The backend's name in the topology, and which of its servers this lane is for."""
-        return f"{self._pending.policy.backend} {self.backend.node}".strip()
+        return f"{self.policy.backend} {self.backend.node}".strip()
 
     def start(self) -> None:
         """Begin to purge."""
@@ -67,26 +77,44 @@ class Lane:
             self._thread = threading.Thread(target=self._run, name=f"lane {self.name}", daemon=True)
             self._thread.start()
 
-    def offer(self, invalidations: Iterable[Invalidation], now: float) -> None:
-        """Take what messages ask for. Never waits for the backend."""
+    @property
+    def policy(self) -> Policy:
+        """What its operator wants of it."""
+        return self._pending.policy
+
+    @property
+    def rank(self) -> int:
+        """How many lanes come before this one, one after the other."""
+        return 0
+
+    def offer(self, invalidations: Iterable[Invalidation], now: float, number: int = 0) -> None:
+        """Take what messages ask for. Never waits for the backend. `number` grows with each offer of the worker."""
         homeless: list[Target] = []
         with self._condition:
+            self._pending.heard = number
             for invalidation in invalidations:
-                targets: Sequence[Target] = invalidation.targets
-                if not self._pending.policy.kinds.issuperset(target.kind for target in targets):
-                    targets = self._known(targets, now)
-                homeless += self._pending.add(targets, soft=invalidation.soft, ts=invalidation.ts, now=now)
+                homeless += self._pending.offer(invalidation, now)
             if homeless:
                 self._bury(homeless, "overflow")
             self._receipts.count(self._pending)
             self._condition.notify()
+        self._tell_given_up(homeless)
 
-    def flush(self, cause: FlushCause, due: float) -> None:
-        """Purge the flush's scope from `due` on, if this lane's policy is to do so."""
-        if self._pending.policy.on_gap:
+    def flush(self, cause: FlushCause, due: float, owed: int = 0, number: int = 0) -> None:
+        """Purge the flush's scope from `due` on, if this lane's policy is to do so.
+
+        `owed` are those of the lanes that this one follows which flush as well, a bit each.
+        """
+        if self.policy.on_gap:
             with self._condition:
-                self._pending.flush(cause, due)
+                self._pending.heard = number
+                self._pending.gap(cause, due, owed)
                 self._condition.notify()
+
+    def owed(self, flushing: Sequence[Lane]) -> int:
+        """Which of these this lane follows, a bit each."""
+        del flushing
+        return 0
 
     def is_flushing(self) -> bool:
         """Whether a flush is owed."""
@@ -103,29 +131,44 @@ class Lane:
         with self._condition:
             return not self._pending.is_overdue()
 
+    def describe(self) -> LaneState:
+        """What a person may ask of it."""
+        with self._condition:
+            return describe(self.backend.node, self._pending, self._receipts, paused=self._paused)
+
     def next_due(self, now: float) -> float:
         """Seconds until `turn` should be called; infinite for a lane with a thread."""
-        return self._pending.next_due(now) if self.backend.inline else float("inf")
+        if not self.backend.inline:
+            return float("inf")
+        with self._condition:
+            return self._due(now)
 
     def turn(self) -> None:
         """For inline backends: purge everything that is due, on the caller's thread."""
         if self.backend.inline:
-            while batch := self._pending.take(clock()):
+            while batch := self._take():
                 self._attempt(batch)
+
+    def pause(self) -> None:
+        """Begin nothing new until `resume`; what is in flight is finished. What comes meanwhile is pending."""
+        with self._condition:
+            self._paused = True
+        self.vouch(0.0)
+
+    def resume(self) -> None:
+        """Go on."""
+        with self._condition:
+            self._paused = False
+            self._condition.notify()
 
     def vouch(self, until: float) -> None:
         """Tell an inline backend how long the subscription is known to be alive; 0.0: it is not.
 
-        One that owes a flush, or has failed, is not told that all is well: what it serves could be older than a message
-        that it was asked to act on. What merely gathers, as its operator wished, is no debt.
+        One that owes a flush, or has failed, or is paused, is not told that all is well: what it serves could be older
+        than a message that it was asked to act on. What merely gathers, as its operator wished, is no debt.
         """
-        if not self.backend.inline:
-            return
-        try:
-            self.backend.subscribed(until if self.is_sound() else 0.0)
-        except BaseException as error:  # noqa: BLE001  # a plugin's: it harms its own backend alone
-            if (held := self._seldom.due("subscribed", clock())) is not None:
-                self._log.error("plugin.raised", hook="subscribed", error=repr(error), held_back=held)
+        if self.backend.inline:
+            self._guarded.subscribed(until if self.is_sound() and not self._paused else 0.0)
 
     def stop(self) -> None:
         """Do what is pending without waiting for its time, and then end. Returns at once; `join` waits."""
@@ -135,7 +178,12 @@ class Lane:
             self._condition.notify()
         if self.backend.inline:
             self.turn()
-            self._close()
+            self._guarded.close()
+
+    def wait(self, deadline: float) -> None:
+        """Wait for the end until this monotonic second."""
+        if self._thread:
+            self._thread.join(max(0.0, deadline - clock()))
 
     def join(self, deadline: float) -> int:
         """Wait for the end until this monotonic second. Returns how many targets were still pending then.
@@ -143,12 +191,13 @@ class Lane:
         They are dead-lettered, as nobody else knows of them: what a successor will flush is not for us to say. Targets
         behind a flush that is still owed remain with it.
         """
-        if self._thread:
-            self._thread.join(max(0.0, deadline - clock()))
+        self.wait(deadline)
         with self._condition:
             left = len(self._pending)
             self._bury(self._pending.abandon(), "stopped")
             self._receipts.count(self._pending)
+            self._given_up = True
+            self._condition.notify()
         return left
 
     def _run(self) -> None:
@@ -159,58 +208,61 @@ class Lane:
             # A lane that ended here would fill up without a word. The worker's successor begins with a flush.
             self._log.error("lane.crashed", error=repr(error), traceback=traceback.format_exc()[-2000:])
             os._exit(EXIT_BUG)
-        self._close()
-
-    def _close(self) -> None:
-        try:
-            self.backend.close()
-        except BaseException as error:  # noqa: BLE001  # a plugin's; there is nothing left that it could harm
-            self._log.error("plugin.raised", hook="close", error=repr(error))
+        self._guarded.close()
 
     def _next_batch(self) -> Batch | None:
         with self._condition:
-            while True:
-                now = clock()
-                if batch := self._pending.take(now):
+            while not self._given_up:
+                if batch := self._ready():
                     return batch
-                if self._stopping:
-                    return None
-                due = self._pending.next_due(now)
+                # A limit that allows nothing now will allow it soon; a backend that fails was asked once more.
+                if self._stopping and not self._pending.is_deferred():
+                    break
+                due = self._due(clock())
                 self._condition.wait(None if due == float("inf") else due)
+        return None
+
+    def _take(self) -> Batch | None:
+        with self._condition:
+            return self._ready()
+
+    def _ready(self) -> Batch | None:
+        return None if self._paused and not self._stopping else self._pending.take(clock())
+
+    def _due(self, now: float) -> float:
+        return float("inf") if self._paused and not self._stopping else self._pending.next_due(now)
 
     def _attempt(self, batch: Batch) -> None:
         started = clock()
-        result = self._ask(batch)
+        result = self._guarded.ask(batch)
         ended = clock()
         # On the disk before they are counted, and outside the lock: the reader must not wait for the disk.
         poison = list(self._pending.poison(result).items())
         unkept = len(poison) - self._dead_letters.write(poison, time.time()) if poison else 0
+        receipt = Receipt(batch, result, ended - started, dry_run=self.policy.dry_run)
         with self._condition:
             stamps = self._pending.settle(batch, result, ended, unkept=unkept)
             wall = time.time()
-            receipt = Receipt(batch, result, ended - started)
-            self._receipts.acknowledge(receipt, self._pending, [wall - stamp for stamp in stamps])
+            self._receipts.acknowledge(receipt, self._pending, [wall - stamp for stamp in stamps], wall)
+            news = of_answer(batch, result, self._pending, ended) if self.herald else None
+        self.herald.tell(news)
+        self._show(receipt)
         if batch.cause:
             self._changed()  # the worker's loop may be waiting for this flush; for nothing else
 
-    def _ask(self, batch: Batch) -> PurgeResult:
+    def _show(self, receipt: Receipt) -> None:
         try:
-            return checked(self._purge(batch=batch), batch)
-        except BackendError as error:
-            return all_failed(batch, error)
-        except BaseException as error:  # noqa: BLE001  # a plugin's: its backend has failed, not the worker
-            self._log.error("purge.raised", error=repr(error))
-            return all_failed(batch, BackendError("error", repr(error)))
+            if self._observe:
+                self._observe(self.backend.node, receipt)
+        except BaseException as error:  # noqa: BLE001  # who looks on is no reason to stop
+            if (held := self._seldom.due("observer", clock())) is not None:
+                self._log.error("observer.raised", error=repr(error), held_back=held)
 
-    def _known(self, targets: Sequence[Target], now: float) -> list[Target]:
-        policy = self._pending.policy
-        known = [target for target in targets if target.kind in policy.kinds]
-        unknown = len(targets) - len(known)
-        if policy.widen and policy.flush:
-            self._pending.widen(unknown, now)
-        else:
-            self._pending.skip(unknown)
-        return known
+    def _tell_given_up(self, targets: Sequence[Target]) -> None:
+        if self.herald and targets:
+            with self._condition:
+                news = of_given_up(targets, self._pending, clock())
+            self.herald.tell(news)
 
     def _bury(self, targets: Sequence[Target], reason: str) -> None:
         kept = self._dead_letters.write([(target, reason) for target in targets], time.time()) if targets else 0

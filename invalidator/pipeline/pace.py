@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from invalidator.backoff import equal_jitter
+from invalidator.pipeline.breaker import Breaker
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,6 +18,8 @@ FLUSH_SECONDS = 30.0
 RETRY_FIRST = 0.05
 RETRY_LONGEST = 5.0
 LONGEST_RETRY_AFTER = 300.0
+SHORTEST_DEFERRAL = 0.01
+"""A backend that puts off and names no time is not asked again at once: that would be a loop without a rest."""
 FIRST_BATCH = 1_000
 LARGEST_BATCH = 8_000
 
@@ -39,6 +42,63 @@ class Retry:
         """The next failure is the first again."""
         self.attempts = 0
         self.due = 0.0
+
+
+@dataclass(slots=True)
+class Pace:
+    """One lane's pace. `whole` is about the backend: it failed. `part` about targets that failed while others did not.
+
+    `deferred_until` is the second before which the backend said that it will take nothing; 0 if it did not say so.
+    """
+
+    chance: Callable[[], float]
+    batch_size: int = FIRST_BATCH
+    whole: Breaker = field(init=False)
+    part: Retry = field(init=False)
+    deferred_until: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.whole = Breaker(Retry(self.chance))
+        self.part = Retry(self.chance)
+
+    @property
+    def due(self) -> float:
+        """The monotonic second before which the backend is not asked for anything."""
+        return max(self.whole.due, self.deferred_until)
+
+    def next_size(self) -> int:
+        """How many targets to ask for next."""
+        return self.whole.allows(self.batch_size)
+
+    def answered(self, tried: int, again: int, now: float, retry_after: float) -> None:
+        """Of so many targets that the backend has tried, `again` are to be tried again."""
+        self.flushed(tried, now, retry_after, failed=again > 0 and again >= tried)
+        if not again and tried:
+            self.part.succeeded()
+        elif again < tried:
+            self.part.failed(now, retry_after)
+
+    def flushed(self, tried: int, now: float, retry_after: float, *, failed: bool) -> None:
+        """A flush was answered; it says nothing of single targets, and one that failed in part has failed."""
+        if failed:
+            self.whole.failed(now, retry_after)
+        elif tried > 0:
+            self.whole.succeeded()
+        else:
+            self.whole.undecided()
+
+    def deferred(self, now: float, retry_after: float) -> None:
+        """The backend has put off some of what it was asked for."""
+        self.deferred_until = now + max(SHORTEST_DEFERRAL, min(retry_after, LONGEST_RETRY_AFTER))
+
+    def learn(self, tried: int, seconds: float) -> None:
+        """So many targets took so long."""
+        if tried:
+            self.batch_size = next_batch_size(self.batch_size, tried, seconds)
+
+    def hurry(self) -> None:
+        """Whatever waits for its time is due now."""
+        self.whole.retry.due = self.part.due = self.deferred_until = 0.0
 
 
 def next_batch_size(size: int, asked: int, seconds: float) -> int:

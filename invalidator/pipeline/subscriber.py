@@ -58,6 +58,7 @@ class Subscriber:
         self._log = log
         self._chance = chance
         self.state: State = "waiting"
+        self.trouble: tuple[str, str] = ("", "")
         self._link: Link | None = None
         self._reader = hiredis.Reader()
         self._backlog: deque[tuple[float, bytes]] = deque()  # each chunk with the second of its arrival
@@ -131,6 +132,7 @@ class Subscriber:
             self._log.warning(
                 "redis.refused", detail=outcome.detail, attempt=self._attempts + 1, auth_failed=outcome.auth
             )
+            self.trouble = ("auth" if outcome.auth else "unreachable", outcome.detail)
             self._retry(now, longest=AUTH_BACKOFF if outcome.auth else self._backoff.longest)
         elif outcome:
             self._link = outcome
@@ -208,6 +210,7 @@ class Subscriber:
         cause, began = self._outage or ("resubscribed", now)
         self._outage = None
         self.state = "live"
+        self.trouble = ("", "")
         self._live_since = now
         self._log.info("redis.subscribed", after=cause, seconds=now - began, attempts=self._attempts + 1)
         return Gap(cause, began, now)
@@ -231,6 +234,7 @@ class Subscriber:
             if now - self._live_since > self._backoff.longest:
                 self._attempts = 0
             self._outage = (cause, now if cause == "resubscribed" else self._last_byte)
+        self.trouble = (cause, detail)
         self._log.warning("redis.lost", cause=cause, detail=detail)
         self._link.close()
         self._link = None

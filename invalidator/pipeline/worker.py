@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import select
 import signal
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from invalidator.messages import RejectReason
     from invalidator.pipeline.dispatcher import Dispatcher
+    from invalidator.pipeline.liaison import Liaison
     from invalidator.pipeline.subscriber import Subscriber
     from invalidator.signals import Signals, Waker
     from invalidator.slots import WorkerSlots
@@ -32,11 +34,15 @@ READY_PATIENCE = 6.0
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What the process brings along: its signals, what ends its wait, and the pipe that ends with the supervisor."""
+    """What the process brings along: its signals, what ends its wait, and its ties to the supervisor.
+
+    `lifeline` is a pipe that ends with the supervisor, `liaison` what the two say to each other.
+    """
 
     signals: Signals
     waker: Waker
     lifeline: int
+    liaison: Liaison
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +75,7 @@ class Worker:
         self._slots = slots
         self._surroundings = surroundings
         self._events = events
+        self._liaison = surroundings.liaison
         self._log = log
         self._flush_on_start = flush_on_start
         self._seldom = Occasionally(10.0)
@@ -100,6 +107,7 @@ class Worker:
     def turn(self, now: float) -> None:
         """One turn of the loop: what has arrived goes all the way down; then what has become due is done."""
         self._slots.beat(now)
+        self._liaison.turn(now, self._subscriber, self._dispatcher)
         for arrived in self._subscriber.turn(now):  # arrives
             if isinstance(arrived, Gap):
                 self._gap(arrived, now)
@@ -114,9 +122,9 @@ class Worker:
         poll = select.poll()
         poll.register(self._surroundings.waker, select.POLLIN)
         poll.register(self._surroundings.lifeline, select.POLLIN)
-        socket = self._subscriber.fileno()
-        if socket is not None:
-            poll.register(socket, select.POLLIN)
+        for fd in (self._subscriber.fileno(), self._liaison.fileno()):
+            if fd is not None:
+                poll.register(fd, select.POLLIN)
         now = clock()
         seconds = min(LONGEST_WAIT, self._subscriber.next_due(now), self._dispatcher.next_due(now))
         # poll() takes milliseconds and a wait that is rounded down would spin until its time has come.
@@ -141,9 +149,12 @@ class Worker:
                 self._reject(error.reason, message, str(error))
                 continue
             invalidations.append(invalidation)
+            if self._liaison.tap.on:
+                self._liaison.tap.heard(message, invalidation)
             for reason in invalidation.rejected:
                 self._reject(reason, message, f"one target: {reason}")
         self._slots.add("received", received)
+        self._slots.last_message(time.time())
         return invalidations
 
     def _reject(self, reason: RejectReason, message: Message, detail: str) -> None:

@@ -22,12 +22,20 @@ BACKENDS: dict[str, dict[str, Any]] = {
     "objects": {"type": "memcached", "servers": ["127.0.0.1:11211"], "key": "{key}"},
     "replica": {"type": "redis", "url": "redis://127.0.0.1:6380/0", "key": "{key}"},
     "edge": {"type": "http", "targets": ["http://127.0.0.1:6081"], "method": "PURGE", "path": "/{key}"},
+    "cdn": {
+        "type": "cloudflare",
+        "zone": "023e105f4ecef8ad9ca31a8372d0c353",
+        "token_file": "cloudflare.token",
+        "plan": "free",
+        "url": "https://shop.example/{key}",
+    },
 }
 LANES: list[Any] = [
     "near",
     {"backend": "objects", "flush": {"all": True}},
     "replica",
-    {"backend": "edge", "on_gap": "ignore"},
+    {"backend": "edge", "on_gap": "ignore", "after": "objects", "delay": "200ms"},
+    {"backend": "cdn", "on_gap": "ignore"},
 ]
 
 _HEADER = """\

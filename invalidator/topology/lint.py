@@ -68,6 +68,8 @@ def _remark_lane(topology: Topology, worker: WorkerSpec, lane: LaneSpec, path: P
             f"{name} ignores gaps: what was missed in one stays stale, and when more than 100,000 targets wait, "
             "those beyond are dead-lettered up to a bound and then lost",
         )
+    if lane.dry_run or backend.dry_run:
+        findings.warning(path, f"{name} is a dry run here: nothing is sent, and everything is counted as skipped")
     flush = flush_of(worker, lane, backend.options)
     if flush is not None and flush.prefix is not None and flush.prefix.endswith("*"):
         place = path if lane.flush else ("workers", path[1])

@@ -122,7 +122,7 @@ class _Reading:
                 self._findings.error(path, "must be a mapping, with the type and its options")
                 continue
             options = self._options(path, raw, plugins)
-            described = {"name": name, "type": raw.get("type"), "options": options}
+            described = {"name": name, "type": raw.get("type"), "options": options} | _picked(raw, "dry_run")
             if options is not None and (spec := read(BackendSpec, described, path, self._findings, self._base)):
                 backends[name] = spec
         return backends
@@ -137,7 +137,7 @@ class _Reading:
         if model is None:
             findings.error((*path, "type"), self._no_such_type(type_name, plugins))
             return None
-        rest = {key: value for key, value in raw.items() if key != "type"}
+        rest = {key: value for key, value in raw.items() if key not in {"type", "dry_run"}}
         try:
             options = read(model, rest, path, findings, self._base) or salvage(model, rest, self._base)
             if options is not None:
@@ -153,8 +153,6 @@ class _Reading:
 
     def _no_such_type(self, name: str, plugins: Plugins) -> str:
         there = installed_names()
-        if name in not_yet.TYPES and name not in there:
-            return f"{name}: not yet: comes with a later version"
         if name in there:
             return f"the plugin '{name}' is installed, but plugins: does not list it: add it there, or leave that empty"
         known = {*plugins.types, *there}
@@ -193,6 +191,10 @@ class _Reading:
 
 
 _NOBODY = WorkerSpec(pattern="?", backends=(LaneSpec(backend="?"),))
+
+
+def _picked(raw: dict[str, Any], name: str) -> dict[str, Any]:
+    return {name: raw[name]} if name in raw else {}
 
 
 def _mapping(value: object) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from pydantic import (
 )
 
 from invalidator.messages import Kind  # noqa: TC001  pydantic evaluates the annotations
-from invalidator.options import BackendOptions, Duration, Settings, Size
+from invalidator.options import BackendOptions, Duration, Settings, Size, format_duration
 from invalidator.topology.patterns import LONGEST_NAME, worker_name
 from invalidator.topology.settings import (
     Backoff,
@@ -69,6 +69,16 @@ def _listed(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
 
+def _at_most(longest: float) -> AfterValidator:
+    def check(seconds: float) -> float:
+        if seconds > longest:
+            raise ValueError(f"is longer than {format_duration(longest)}")
+        return seconds
+
+    return AfterValidator(check)
+
+
+DRY_RUN = "Sends nothing, and says in the log what it would: a lane's own word, or its backend's for all workers."
 Name = Annotated[str, AfterValidator(_named)]
 Pattern = Annotated[str, AfterValidator(_a_channel_pattern)]
 
@@ -107,10 +117,12 @@ class BackendSpec(Settings):
     name: Name
     type: str
     options: SerializeAsAny[BackendOptions]
+    dry_run: bool = Field(default=False, description=DRY_RUN)
 
     @model_serializer
     def _as_it_is_written(self) -> dict[str, Any]:
-        return {"type": self.type, **self.options.model_dump(mode="json")}
+        shown = {"type": self.type, **self.options.model_dump(mode="json")}
+        return shown | {"dry_run": True} if self.dry_run else shown
 
 
 class LaneSpec(Settings):
@@ -123,6 +135,18 @@ class LaneSpec(Settings):
         default="skip",
         description="What becomes of a kind of target that the backend lacks: skipped, or widened to the flush.",
     )
+    after: str | None = Field(
+        default=None,
+        description="Another of the worker's backends: a target goes here only once it is purged there, or after 10s.",
+        examples=["objects"],
+    )
+    delay: Annotated[Duration, _at_most(600.0)] = Field(
+        default=0.0, description="How long after that; without after, how long after the message. Up to 10m."
+    )
+    rebound: Annotated[Duration, _at_most(3600.0)] = Field(
+        default=0.0, description="Purge each target once more, so long after it was purged. Up to 1h; 0 does not."
+    )
+    dry_run: bool = Field(default=False, description=DRY_RUN)
 
     @model_validator(mode="before")
     @classmethod
@@ -145,7 +169,7 @@ class WorkerSpec(Settings):
     )
     delivery: Literal["pubsub"] = Field(default="pubsub", description="How messages arrive.")
     backends: tuple[LaneSpec, ...] = Field(
-        min_length=1, description="Each a name, or a name with what differs for it here: on_gap, flush, unsupported."
+        min_length=1, description="Each a name, or a name with what differs for it here: see workers[].backends[]."
     )
     allow: Annotated[tuple[Kind, ...], BeforeValidator(_listed)] = Field(
         default=("key", "tag", "prefix", "url"),

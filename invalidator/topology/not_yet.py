@@ -10,8 +10,7 @@ if TYPE_CHECKING:
     from invalidator.topology.findings import Findings
     from invalidator.topology.nodes import Path
 
-LANE_SETTINGS = ("after", "delay", "rebound", "scope", "dry_run")
-TYPES = ("cloudflare", "fastly")
+LANE_SETTINGS = ("scope",)
 
 _REFUSED = "not yet: comes with a later version"
 _UNUSED = "not yet: nothing uses it in this version"
@@ -39,9 +38,6 @@ def remark(raw: dict[str, Any], findings: Findings) -> None:
     """Warn of what is read and checked, and not used."""
     if "journal" in raw:
         findings.warning(("journal",), _UNUSED, "key")
-    supervisor = raw.get("supervisor")
-    if isinstance(supervisor, dict) and "control_socket" in supervisor:
-        findings.warning(("supervisor", "control_socket"), _UNUSED, "key")
 
 
 def _mappings(items: object) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 NAME = "invalidator"
+LONGEST_SOCKET_PATH = 107
+"""Bytes, on Linux."""
 
 
 def control_socket() -> Path:
@@ -20,6 +22,12 @@ def control_socket() -> Path:
 def state_dir() -> Path:
     """The default of `supervisor.state_dir`."""
     return state_directory(os.environ, root=os.geteuid() == 0)
+
+
+def check_socket_path(path: str | Path) -> None:
+    """Raises ValueError for a path that is too long for a socket."""
+    if (length := len(os.fsencode(path))) > LONGEST_SOCKET_PATH:
+        raise ValueError(f"the path of a socket may have {LONGEST_SOCKET_PATH} bytes, and this one has {length}")
 
 
 def runtime_directory(environ: Mapping[str, str], *, root: bool) -> Path:

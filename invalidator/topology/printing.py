@@ -63,7 +63,8 @@ def _lane(topology: Topology, worker: WorkerSpec, lane: LaneSpec) -> dict[str, A
     shown: dict[str, Any] = {"backend": lane.backend, "on_gap": on_gap(worker, lane)}
     if flush is not None or lane.flush is not None:
         shown["flush"] = (flush or lane.flush).model_dump(mode="json")  # type: ignore[union-attr]
-    return shown | {"unsupported": lane.unsupported}
+    order = lane.model_dump(mode="json", include={"after", "delay", "rebound", "dry_run"}, exclude_defaults=True)
+    return shown | {"unsupported": lane.unsupported} | order
 
 
 def _hidden(node: Node | None, shown: Any) -> Any:

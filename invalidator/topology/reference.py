@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 EXAMPLE = Path("config.example.yaml")
 PAGE = Path("docs", "reference.md")
-TYPES = ("log", "lru", "memcached", "redis", "http")
+TYPES = ("log", "lru", "memcached", "redis", "http", "cloudflare", "fastly")
 """The page is about the types of this repository, whatever else is installed where it is written."""
 
 _HEADER = """\
@@ -67,7 +67,10 @@ def page(types: Mapping[str, type[BackendOptions]]) -> str:
             _table(described(model), skip=_repeated(name)),
         ]
     parts.append("## `backends`\n")
-    parts.append("Each backend has a name of yours, a `type`, and the options of that type.\n")
+    parts.append(
+        "Each backend has a name of yours, a `type`, and the options of that type. `dry_run: true` beside them sends "
+        "nothing to it, for all workers, and says in the log what it would.\n"
+    )
     for name, model in types.items():
         parts += [f"### `type: {name}`\n", sentence(_first_paragraph(model)) + " " + kinds_text(model) + "\n"]
         parts.append(_table(described(model)))

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from invalidator.plugins import suggestion
+from invalidator.topology import order
 from invalidator.topology.gaps import flush_of, on_gap
 from invalidator.topology.nodes import plain
 
@@ -55,6 +56,7 @@ def check(
             elif lane.backend in backends:
                 _check_flush(draft, position, lane, backends[lane.backend], findings)
             seen.add(lane.backend)
+        order.check(draft.index, draft.lanes, names, findings)
 
 
 def _check_names(drafts: Sequence[Draft], findings: Findings) -> None:

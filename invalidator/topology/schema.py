@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from invalidator.topology.describe import Schema, transformed, with_units
-from invalidator.topology.models import Layout
+from invalidator.topology.models import DRY_RUN, Layout
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -62,7 +62,8 @@ def _options(name: str, model: type[BackendOptions]) -> dict[str, Schema]:
     """The definitions that one type needs, under names that no other type has."""
     options = with_units(model.model_json_schema(ref_template=f"#/$defs/type.{name}.{{model}}"))
     defs = {f"type.{name}.{part}": found for part, found in options.pop("$defs", {}).items()}
-    options["properties"] = {"type": {"const": name}, **options.get("properties", {})}
+    dry_run = {"type": "boolean", "default": False, "description": DRY_RUN}
+    options["properties"] = {"type": {"const": name}, **options.get("properties", {}), "dry_run": dry_run}
     options["required"] = ["type", *options.get("required", ())]
     return {f"type.{name}": options, **defs}
 

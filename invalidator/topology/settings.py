@@ -24,6 +24,11 @@ def _beside_the_topology(path: Path, info: ValidationInfo) -> Path:
     return path if base is None else base / path
 
 
+def _of_a_socket(path: Path) -> Path:
+    places.check_socket_path(path)
+    return path
+
+
 Interval = Annotated[Duration, AfterValidator(positive)]
 PathBeside = Annotated[Path, AfterValidator(_beside_the_topology)]
 """A path; a relative one starts at the topology's folder."""
@@ -105,9 +110,10 @@ class Journal(Settings):
 class SupervisorSettings(Settings):
     """The process that keeps the workers alive."""
 
-    control_socket: PathBeside = Field(
+    control_socket: Annotated[PathBeside, AfterValidator(_of_a_socket)] = Field(
         default_factory=places.control_socket,
-        description="The socket that commands find the daemon by.",
+        description="The socket that commands find the daemon by. One named here must be had; without the default one "
+        "the daemon runs all the same, and warns.",
         json_schema_extra={"default_text": "control.sock under $RUNTIME_DIRECTORY, else XDG's, else /run/invalidator"},
     )
     metrics: Address | None = Field(

@@ -8,10 +8,14 @@ from typing import TYPE_CHECKING, Any, Self
 
 from invalidator import Backend, Invalidation, PurgeResult, Target
 from invalidator.logs import get_logger
-from invalidator.pipeline.coalescer import Pending, Policy
+from invalidator.pipeline.coalescer import Pending
 from invalidator.pipeline.deadletter import FILE_LIMIT, DeadLetters
+from invalidator.pipeline.following import Follower
 from invalidator.pipeline.lane import Lane
+from invalidator.pipeline.ordered import Ordered
+from invalidator.pipeline.policy import Policy
 from invalidator.pipeline.receipts import Receipts
+from invalidator.pipeline.tiers import AT_ONCE
 from invalidator.slots import ENDS, Region, clock
 from tests.support.waiting import wait_until
 
@@ -20,6 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from invalidator import Batch
+    from invalidator.messages import Receipt
     from invalidator.slots import End
 
 
@@ -69,16 +74,22 @@ class Rig:
     def __post_init__(self) -> None:
         log = get_logger()
         self.region = Region(["objects"])
-        self.pending = Pending(self.policy, lambda: 0.0)
-        self.lane = Lane(
-            backend=self.backend,
-            purge=self.backend.purge,
-            pending=self.pending,
-            receipts=Receipts(self.region.backend("objects"), log),
-            dead_letters=DeadLetters(self.folder, "users", "objects", log, self.letters_limit),
-            log=log,
-            changed=self._changed,
-        )
+        self.receipts: list[tuple[str, Receipt]] = []
+        parts: dict[str, Any] = {
+            "backend": self.backend,
+            "purge": self.backend.purge,
+            "receipts": Receipts(self.region.backend("objects"), log),
+            "dead_letters": DeadLetters(self.folder, "users", self.policy.backend, log, self.letters_limit),
+            "log": log,
+            "changed": self._changed,
+            "observe": lambda node, receipt: self.receipts.append((node, receipt)),
+        }
+        order = self.policy.order
+        self.pending = (Pending if order == AT_ONCE else Ordered)(self.policy, lambda: 0.0)
+        if isinstance(self.pending, Ordered) and order.after:
+            self.lane: Lane = Follower(self.pending, **parts)
+        else:
+            self.lane = Lane(pending=self.pending, **parts)
 
     def _changed(self) -> None:
         self.changes += 1

@@ -1,0 +1,103 @@
+"""What a worker hears and does, told to whoever looks on over the supervisor's channel. Off, it costs one comparison.
+
+Onlookers are never a reason to wait or to keep anything: what has no room, or comes too fast, is counted and dropped.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from invalidator.backend import targets_of
+from invalidator.channel import LONGEST_TEXT, Dropped, Heard, Outcome, shown
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from invalidator.channel import Channel
+    from invalidator.messages import Invalidation, Message, Receipt, Target
+
+MOST_A_SECOND = 500
+"""Lines of one worker. Nobody reads faster, and a worker has other things to do."""
+
+
+class Tap:
+    """One worker's. `heard` is called on its loop, `done` from its lanes' threads."""
+
+    def __init__(self, channel: Channel, worker: str) -> None:
+        self.on = False
+        self._channel = channel
+        self._worker = worker
+        self._second = 0
+        self._said = 0
+        self._dropped = 0
+
+    def heard(self, message: Message, invalidation: Invalidation) -> None:
+        """A message has been decoded."""
+        now = time.time()
+        if not self._may(now):
+            return
+        targets, more = shown(invalidation.targets)
+        line = Heard(
+            at=now,
+            worker=self._worker,
+            channel=message.channel[:LONGEST_TEXT].decode("utf-8", "backslashreplace"),
+            targets=targets,
+            more=more,
+            id=invalidation.id[:LONGEST_TEXT],
+            source=invalidation.source[:LONGEST_TEXT],
+            soft=invalidation.soft,
+        )
+        self._say(line)
+
+    def done(self, node: str, receipt: Receipt) -> None:
+        """A backend has answered a batch: a line for each thing that became of some of its targets."""
+        if not self.on:
+            return
+        batch, result = receipt.batch, receipt.result
+        ends: dict[tuple[str, str], list[Target]] = {}
+        for failure in result.failures:
+            ends.setdefault(("failed" if failure.retry else "dead", failure.reason), []).append(failure.target)
+        if result.deferred:
+            ends["deferred", ""] = list(result.deferred)
+        others = {target for targets in ends.values() for target in targets}
+        good = [target for target in targets_of(batch) if target not in others]
+        if good:
+            ends["skipped" if receipt.dry_run else "flushed" if batch.cause else "purged", ""] = good
+        for (end, reason), targets in ends.items():
+            self._outcome(node, receipt, end, reason, targets)
+
+    def _outcome(self, node: str, receipt: Receipt, end: str, reason: str, targets: Iterable[Target]) -> None:
+        now = time.time()
+        if not self._may(now):
+            return
+        first, more = shown(targets)
+        line = Outcome(
+            at=now,
+            worker=self._worker,
+            backend=receipt.batch.backend,
+            node=node,
+            end=end,
+            reason=reason,
+            cause=receipt.batch.cause,
+            seconds=receipt.seconds,
+            targets=first,
+            more=more,
+        )
+        self._say(line)
+
+    def _may(self, now: float) -> bool:
+        # Several threads come here. A count that one of them spoils is a line too many or too few, and nothing else.
+        if int(now) != self._second:
+            self._second, self._said = int(now), 0
+            if self._dropped and self._channel.send(Dropped(worker=self._worker, count=self._dropped)):
+                self._dropped = 0
+        self._said += 1
+        if self._said <= MOST_A_SECOND:
+            return True
+        self._dropped += 1
+        return False
+
+    def _say(self, line: Heard | Outcome) -> None:
+        if not self._channel.send(line):
+            self._dropped += 1
