@@ -28,6 +28,14 @@ COMMANDS = {
     "schema": "Print the JSON Schema of topologies.",
     "plugins": "List the installed plugins, or one's options.",
     "publish": "Publish an invalidation.",
+    "status": "Show a running daemon's workers, and what is wrong.",
+    "reload": "Have the daemon read its topology again.",
+    "restart": "Replace the process of a worker.",
+    "pause": "Stop purging for a while.",
+    "resume": "Purge again.",
+    "tap": "Watch messages, and what becomes of them.",
+    "top": "Watch the whole daemon, live.",
+    "doctor": "Find what is wrong with Redis, the backends and the topology.",
 }
 """Each in the module of its name, as `command`; with its line in --help, which then needs no import."""
 

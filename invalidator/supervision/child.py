@@ -5,41 +5,60 @@ from __future__ import annotations
 import os
 import random
 import signal
-from typing import TYPE_CHECKING, Literal
+import time
+from typing import TYPE_CHECKING
 
 from invalidator.backoff import RESTART_WINDOW, restart_delay
+from invalidator.channel import Orders
 from invalidator.slots import READY, alive_for, is_subscribed
-from invalidator.supervision.metrics import RESTART_REASONS, Totals, WorkerView
+from invalidator.status import Event, Failure, WorkerState
+from invalidator.supervision.accounts import Account
+from invalidator.supervision.history import History
+from invalidator.supervision.metrics import PLANNED_RESTARTS, RESTART_REASONS, Totals, WorkerView
 from invalidator.topology.gaps import gap_policy
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from multiprocess.context import ForkProcess
 
+    from invalidator.channel import Channel, Dropped, Heard, Outcome
     from invalidator.logs import Logger
-    from invalidator.slots import Region
+    from invalidator.slots import Region, Snapshot
+    from invalidator.supervision.accounts import Errors
     from invalidator.topology.models import SupervisorSettings, Topology, WorkerSpec
 
-State = Literal["STARTING", "RUNNING", "BACKOFF", "STOPPING", "EXITED"]
+_PACKETS_AT_ONCE = 200
+"""Of what a worker says, in one turn of the loop: the others have something to say too."""
 
 
 class Child:
     """A worker of the topology, through all the processes that are it one after another."""
 
-    def __init__(self, spec: WorkerSpec, topology: Topology, log: Logger, now: float) -> None:
+    def __init__(self, spec: WorkerSpec, topology: Topology, log: Logger, errors: Errors, now: float) -> None:
         self.spec = spec
         self.topology = topology
-        self.state: State = "BACKOFF"
+        self.state: WorkerState = "BACKOFF"
+        self.account = Account(spec.name, errors)
+        self.history = History()
+        self.orders = Orders()
+        self.last_exit: Failure | None = None
         self.process: ForkProcess | None = None
         self.region: Region | None = None
         self.totals = Totals()
         self.restarts = dict.fromkeys(RESTART_REASONS, 0)
         self._log = log.bind(worker=spec.name)
+        self._errors = errors
+        self._channel: Channel | None = None
+        self._ordered = self.orders
+        self._began = now
         self._due = now
         self._crashes: list[float] = []
         self._failures = 0
         self._heard = now
         self._was_ready = False
         self._killed_as: str | None = None
+        self._planned = "reload"
         self._next_spec: tuple[WorkerSpec, Topology] | None = None
         self._starts = 0
 
@@ -61,9 +80,41 @@ class Child:
         """Whether its subscription is known to be alive."""
         return self.region is not None and is_subscribed(self.region, now)
 
-    def begin(self, region: Region, process: ForkProcess, now: float) -> None:
-        """It has been forked."""
-        self.region, self.process = region, process
+    @property
+    def due(self) -> float:
+        """The monotonic second of the next start, while it waits for that."""
+        return self._due
+
+    def uptime(self, now: float) -> float | None:
+        """Seconds since it was forked, while there is a process."""
+        return now - self._began if self.process else None
+
+    def words(self) -> Snapshot:
+        """Its counters, over all the processes that it has been."""
+        live = self.region.snapshot() if self.region else None
+        return self.totals.plus(live, [lane.backend for lane in self.spec.backends])
+
+    def fileno(self) -> int | None:
+        """Readable when the process has something to say."""
+        return self._channel.fileno() if self._channel and not self._channel.closed else None
+
+    def hear(self, watch: Callable[[Heard | Outcome | Dropped], None]) -> None:
+        """Take in what the process has said; lines for a tap go to `watch`."""
+        if self._channel and not self._channel.closed:
+            for packet in self._channel.receive(_PACKETS_AT_ONCE):
+                self.account.take(packet, watch)
+
+    def order(self, orders: Orders) -> None:
+        """Want something else of it from now on, and of its successors."""
+        self.orders = orders
+        if self._ordered != orders and self._channel and self._channel.send(orders):
+            self._ordered = orders
+
+    def begin(self, region: Region, process: ForkProcess, channel: Channel, now: float) -> None:
+        """It has been forked, with the orders that there were."""
+        self.region, self.process, self._channel = region, process, channel
+        self._ordered = self.orders
+        self._began = now
         self.state = "STARTING"
         self._heard = now
         self._was_ready = False
@@ -76,6 +127,7 @@ class Child:
         self._failures += 1
         self._due = now + self._delay(now)
         self._log.error("worker.unborn", error=error, delay=self._due - now)
+        self.last_exit = Failure(at=time.time(), reason="unborn", detail=error)
 
     def is_due(self, now: float) -> bool:
         """Whether it is time to fork it."""
@@ -93,6 +145,7 @@ class Child:
         """Notice what it says of itself, and kill it if it says nothing or does not stop in time."""
         if self.process is None or self.region is None:
             return
+        self.order(self.orders)  # again, if there was no room for it
         if self.state == "STARTING" and self.region.word("state") >= READY:
             self.state = "RUNNING"
             self._was_ready = True
@@ -121,11 +174,18 @@ class Child:
 
     def replace(self, spec: WorkerSpec, topology: Topology, now: float) -> None:
         """Run this from now on: the process that there is stops, and its successor starts when it has."""
+        self._planned = "reload"
         if self.process is None:
             self.spec, self.topology, self._due, self._failures = spec, topology, now, 0
             return
         self._next_spec = (spec, topology)
         self._ask_to_end(now + topology.supervisor.stop_timeout)
+
+    def restart(self, now: float) -> None:
+        """Stop the process and start another one, because somebody has asked for that."""
+        spec, topology = self._next_spec or (self.spec, self.topology)
+        self.replace(spec, topology, now)
+        self._planned = "requested"
 
     def adopt(self, spec: WorkerSpec, topology: Topology) -> None:
         """A new topology says the same of it: the process goes on, and its successors are made from the new one."""
@@ -150,6 +210,10 @@ class Child:
         self.process.join()
         self.process.close()
         self.process = None
+        if self._channel:
+            self._channel.close()
+            self._channel = None
+        self.account.forget()
         if self.state == "STOPPING" and not self._next_spec:
             self.state = "EXITED"
             self._log.info("worker.stopped", pid=pid, exit=code)
@@ -159,10 +223,7 @@ class Child:
 
     def view(self, now: float) -> WorkerView:
         """What the metrics show of it."""
-        live = self.region.snapshot() if self.region else None
-        backends = [lane.backend for lane in self.spec.backends]
-        words = self.totals.plus(live, backends)
-        return WorkerView(self.spec.name, words, self.is_up(), self.is_subscribed(now), self.restarts)
+        return WorkerView(self.spec.name, self.words(), self.is_up(), self.is_subscribed(now), self.restarts)
 
     def _restart(self, code: int, pid: int | None, now: float) -> None:
         reason = self._reason(code)
@@ -180,8 +241,14 @@ class Child:
         self.restarts[reason] += 1
         self.state = "BACKOFF"
         self._due = now + delay
-        say = self._log.info if reason == "reload" else self._log.warning
+        say = self._log.info if reason in PLANNED_RESTARTS else self._log.warning
         say("worker.restarting", pid=pid, reason=reason, exit=code, delay=delay)
+        if reason not in PLANNED_RESTARTS:
+            self.last_exit = Failure(at=time.time(), reason=reason, detail=_exit_text(code))
+            event = Event(
+                at=self.last_exit.at, worker=self.spec.name, what="died", detail=f"{reason}: {_exit_text(code)}"
+            )
+            self._errors.add(event)
 
     def _ask_to_end(self, deadline: float) -> None:
         if self.state == "STOPPING":
@@ -197,7 +264,7 @@ class Child:
 
     def _reason(self, code: int) -> str:
         if self._next_spec:
-            return "reload"
+            return self._planned
         if self._killed_as:
             return self._killed_as
         if not self._was_ready:
@@ -220,3 +287,12 @@ class Child:
         # The process is ours and not reaped yet, so its id cannot belong to anybody else.
         if self.process is not None and self.process.pid and self.process.exitcode is None:
             os.kill(self.process.pid, number)
+
+
+def _exit_text(code: int) -> str:
+    if code >= 0:
+        return f"exit code {code}"
+    try:
+        return f"killed by {signal.Signals(-code).name}"
+    except ValueError:  # a real-time signal has no name
+        return f"killed by signal {-code}"

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import errno
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
 from invalidator.errors import ConfigError, Problem, UnreachableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from invalidator.topology.load import Loaded
 
 D = TypeVar("D")
 
@@ -52,3 +55,68 @@ def opened(make: Callable[[], D], file: Path, setting: str, address: object, way
         if error.errno in _PASSING:
             raise UnreachableError(str(problem)) from error
         raise ConfigError([problem]) from error
+
+
+class Doorway(NamedTuple):
+    """A door that a topology may move: where it wants it (None: nowhere), and how it is opened there.
+
+    `open` raises InvalidatorError; None: it cannot be opened now, and may be missing.
+    """
+
+    address: Callable[[Loaded], object]
+    open: Callable[[Loaded], Door | None]
+
+
+class Doors:
+    """Every door of the loop: some that are always there, and those that a topology moves."""
+
+    def __init__(self, always: Door, *doorways: Doorway) -> None:
+        self._always = always
+        self._doorways = doorways
+        self._open: dict[Doorway, tuple[object, Door]] = {}
+
+    def __iter__(self) -> Iterator[Door]:
+        """Those who are there are served before others come in and take their place."""
+        return iter([self._always, *(door for _, door in self._open.values())])
+
+    @contextmanager
+    def moving_to(self, loaded: Loaded) -> Iterator[None]:
+        """Open what this topology wants elsewhere, and close what was there once the block has ended well.
+
+        If opening or the block raises, nothing has changed.
+        """
+        fresh: dict[Doorway, tuple[object, Door]] = {}
+        try:
+            for doorway in self._doorways:
+                address = doorway.address(loaded)
+                if (there := self._open.get(doorway)) and there[0] == address:
+                    fresh[doorway] = there
+                elif address is not None and (door := doorway.open(loaded)) is not None:
+                    fresh[doorway] = address, door
+            yield
+        except BaseException:
+            _close(fresh, unless=self._open)
+            raise
+        _close(self._open, unless=fresh)
+        self._open = fresh
+
+    def sockets(self) -> tuple[int, ...]:
+        """Every file descriptor that is open at a door: a forked child is to close them."""
+        return tuple(fd for door in self for fd in door.sockets())
+
+    def part_with_all(self) -> bool:
+        """Close every connection; whether there was one."""
+        parted = [door.part_with_all() for door in self]  # each of them, not only the first
+        return any(parted)
+
+    def close(self) -> None:
+        """Close every door."""
+        for door in self:
+            door.close()
+        self._open = {}
+
+
+def _close(doors: dict[Doorway, tuple[object, Door]], unless: dict[Doorway, tuple[object, Door]]) -> None:
+    for doorway, place in doors.items():
+        if unless.get(doorway) is not place:
+            place[1].close()

@@ -7,33 +7,46 @@ Nothing here ever waits.
 
 from __future__ import annotations
 
-import errno
 import select
-import socket
-import stat
-from contextlib import suppress
+import time
+import traceback
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from invalidator import logs
+from invalidator.slots import clock
+from invalidator.supervision.listener import Listener
+
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable, Iterator, Mapping
 
 CLIENT_SECONDS = 5.0
 CLIENT_LIMIT = 64
-REST_SECONDS = 1.0
-_EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 REQUEST_LIMIT = 8192
-_UNIX = "unix:"
-_PHRASES = {200: "OK", 400: "Bad Request", 404: "Not Found", 405: "Method Not Allowed", 503: "Service Unavailable"}
+TURN_SECONDS = 0.02
+"""For so long a turn serves clients; whoever is left is served in the next one. The loop has workers to look after."""
+COSTLY = 0.01
+_SHARE = 10
+"""A page that took longer than COSTLY seconds is shown again for so many times as long: those who look on, however many
+and however often, leave the loop nine tenths of its time. A cheaper one is always new."""
+_PHRASES = {
+    200: "OK",
+    400: "Bad Request",
+    404: "Not Found",
+    405: "Method Not Allowed",
+    500: "Internal Server Error",
+    503: "Service Unavailable",
+}
 
 
 class Page(NamedTuple):
-    """An answer: status code, text, and what kind of text it is."""
+    """An answer: status code, text, what kind of text it is, and further headers, which the caller answers for."""
 
     status: int
     text: str
     type: str = "text/plain; charset=utf-8"
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(slots=True)
@@ -53,14 +66,13 @@ class Endpoint:
         """Listen on `host:port` or `unix:/path`. Raises OSError."""
         self.address = address
         self._pages = pages
-        self._listener = _listen(address)
-        self._inode = _inode(address)
+        self._listener = Listener(address, CLIENT_LIMIT)
         self._clients: dict[int, _Client] = {}
-        self._resting_until = 0.0
+        self._made: dict[str, _Made] = {}
 
     def fds(self, now: float) -> Iterator[tuple[int, int]]:
         """What to wait for: file descriptors with their poll() events."""
-        if now >= self._resting_until and self._may_accept():
+        if not self._listener.rest(now) and self._may_accept():
             yield self._listener.fileno(), select.POLLIN
         for fd, client in self._clients.items():
             yield fd, select.POLLOUT if client.answer else select.POLLIN
@@ -71,17 +83,21 @@ class Endpoint:
 
     def next_due(self, now: float) -> float:
         """Seconds until the first client's time is over, or a rest is."""
-        times = [client.deadline for client in self._clients.values()]
-        if self._resting_until > now:
-            times.append(self._resting_until)
-        return min(times, default=float("inf")) - now
+        times = [client.deadline - now for client in self._clients.values()]
+        if rest := self._listener.rest(now):
+            times.append(rest)
+        return min(times, default=float("inf"))
 
     def turn(self, ready: set[int], now: float) -> None:
         """Serve those that are ready, and part with those whose time is over."""
+        begun = clock()
+        until = begun + TURN_SECONDS
+        self._made = {path: made for path, made in self._made.items() if begun < made.good_until}
         if self._listener.fileno() in ready:
             self._accept(now)
         for fd, client in list(self._clients.items()):
-            if now >= client.deadline or (fd in ready and not self._serve(client)):
+            is_turn = fd in ready and clock() < until
+            if now >= client.deadline or (is_turn and not self._serve(client)):
                 del self._clients[fd]
                 client.socket.close()
 
@@ -93,27 +109,15 @@ class Endpoint:
         return bool(clients)
 
     def close(self) -> None:
-        """Stop listening, and part with everybody. A socket's file goes, unless it is somebody else's by now."""
+        """Stop listening, and part with everybody."""
         self.part_with_all()
-        with suppress(OSError):
-            if self._inode is not None and _inode(self.address) == self._inode:
-                Path(self.address.removeprefix(_UNIX)).unlink()
         self._listener.close()
 
     def _accept(self, now: float) -> None:
-        with suppress(BlockingIOError, ConnectionAbortedError):
-            try:
-                for _ in range(CLIENT_LIMIT):
-                    if not self._may_accept():
-                        return
-                    accepted, _ = self._listener.accept()
-                    self._welcome(accepted, now)
-            except OSError as error:
-                if error.errno in _EXHAUSTED:
-                    # The caller waits on, and would wake us again and again: nobody is accepted for a while instead.
-                    self._resting_until = now + REST_SECONDS
-                else:
-                    raise
+        for _ in range(CLIENT_LIMIT):
+            if not self._may_accept() or (accepted := self._listener.accept(now)) is None:
+                return
+            self._welcome(accepted, now)
 
     def _may_accept(self) -> bool:
         return len(self._clients) < CLIENT_LIMIT or any(client.answer is None for client in self._clients.values())
@@ -122,7 +126,6 @@ class Endpoint:
         if len(self._clients) >= CLIENT_LIMIT and not self._part_with_a_silent_one():
             accepted.close()
             return
-        accepted.setblocking(False)
         self._clients[accepted.fileno()] = _Client(accepted, now + CLIENT_SECONDS)
 
     def _part_with_a_silent_one(self) -> bool:
@@ -159,65 +162,57 @@ class Endpoint:
     def _answer(self, request: bytes) -> bytes:
         words = request.split(b"\n", 1)[0].decode("latin-1").split()
         if len(words) != 3 or not words[2].startswith("HTTP/1."):
-            page = Page(400, "This is HTTP/1.1, and that was not.\n")
+            answer = _answered(Page(400, "This is HTTP/1.1, and that was not.\n"))
         elif words[0] not in ("GET", "HEAD"):
-            page = Page(405, "GET and HEAD are what there is.\n")
+            answer = _answered(Page(405, "GET and HEAD are what there is.\n"))
         else:
-            make = self._pages.get(words[1].partition("?")[0])
-            page = make() if make else Page(404, "There is " + " ".join(self._pages) + "\n")
-        body = page.text.encode()
-        head = (
-            f"HTTP/1.1 {page.status} {_PHRASES[page.status]}\r\nContent-Type: {page.type}\r\n"
-            f"Content-Length: {len(body)}\r\nCache-Control: no-store\r\nConnection: close\r\n\r\n"
-        )
-        return head.encode() + (b"" if words[:1] == ["HEAD"] else body)
+            answer = self._page(words[1].partition("?")[0])
+        return answer.head if words[:1] == ["HEAD"] else answer.head + answer.body
+
+    def _page(self, path: str) -> _Answer:
+        make = self._pages.get(path)
+        if make is None:
+            return _answered(Page(404, "There is " + " ".join(self._pages) + "\n"))
+        if path not in self._made:
+            # Made once for all who ask in the same turn: a crowd costs no more than the largest page.
+            self._made[path] = _made(make, path)
+        return self._made[path].answer
 
 
-def _listen(address: str) -> socket.socket:
-    if address.startswith(_UNIX):
-        return _listening(socket.AF_UNIX, address.removeprefix(_UNIX))
-    host, _, port = address.rpartition(":")
-    host = host.strip("[]")
-    return _listening(socket.AF_INET6 if ":" in host else socket.AF_INET, (host, int(port)))
+class _Answer(NamedTuple):
+    head: bytes
+    body: bytes
 
 
-def _listening(family: socket.AddressFamily, target: str | tuple[str, int]) -> socket.socket:
-    listener = socket.socket(family)
+class _Made(NamedTuple):
+    """An answer, and until when it may be given again in another turn."""
+
+    answer: _Answer
+    good_until: float
+
+
+def _made(make: Callable[[], Page], path: str) -> _Made:
+    begun = time.thread_time()  # not the clock: on a busy machine every page would seem costly
+    answer = _answered(_page(make, path))
+    cost = time.thread_time() - begun
+    return _Made(answer, clock() + cost * _SHARE if cost > COSTLY else 0.0)
+
+
+def _page(make: Callable[[], Page], path: str) -> Page:
     try:
-        if isinstance(target, str):
-            _bind_file(listener, target)
-        else:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind(target)
-        listener.listen(CLIENT_LIMIT)
-        listener.setblocking(False)
-    except OSError:
-        listener.close()
-        raise
-    return listener
+        return make()
+    except Exception as error:  # noqa: BLE001  whoever looks on must not be able to end the daemon, by no bug of ours
+        trace = traceback.format_exc()[-2000:]
+        logs.get_logger().error("page.failed", path=path, error=repr(error), traceback=trace)
+        return Page(500, "A bug of ours; the log has it.\n")
 
 
-def _bind_file(listener: socket.socket, path: str) -> None:
-    try:
-        listener.bind(path)
-    except OSError as error:
-        if error.errno != errno.EADDRINUSE or not _is_abandoned(path):
-            raise
-        Path(path).unlink()
-        listener.bind(path)
-
-
-def _is_abandoned(path: str) -> bool:
-    """Whether this is the file of a socket on which nobody listens: a daemon that was killed could not remove it."""
-    if not stat.S_ISSOCK(Path(path).lstat().st_mode):
-        return False
-    with socket.socket(socket.AF_UNIX) as client:
-        client.setblocking(False)  # whoever listens there may be too busy to accept
-        return client.connect_ex(path) == errno.ECONNREFUSED
-
-
-def _inode(address: str) -> tuple[int, int] | None:
-    if not address.startswith(_UNIX):
-        return None
-    status = Path(address.removeprefix(_UNIX)).lstat()
-    return status.st_dev, status.st_ino
+def _answered(page: Page) -> _Answer:
+    body = page.text.encode(errors="replace")
+    headers = "".join(f"{name}: {value}\r\n" for name, value in page.headers)
+    head = (
+        f"HTTP/1.1 {page.status} {_PHRASES[page.status]}\r\nContent-Type: {page.type}\r\n"
+        f"Content-Length: {len(body)}\r\nCache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n{headers}"
+        "Connection: close\r\n\r\n"
+    )
+    return _Answer(head.encode(), body)

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import multiprocess
 
 from invalidator import logs, signals
-from invalidator.pipeline.assembly import Part  # with all that a worker needs: loaded once, shared by all forks
+from invalidator.channel import pair
+from invalidator.pipeline.assembly import Line, Part  # with all that a worker needs: loaded once, shared by all forks
 from invalidator.slots import Region, clock
+from invalidator.supervision.accounts import Errors
 from invalidator.supervision.birth import Ties, be_worker
 from invalidator.supervision.child import Child
 from invalidator.supervision.reload import plan
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
     from multiprocess.context import ForkProcess
 
+    from invalidator.channel import Channel, Dropped, Heard, Outcome
     from invalidator.supervision.reload import Plan
     from invalidator.topology.load import Loaded
 
@@ -49,31 +52,44 @@ class Fleet:
         self._context = multiprocess.get_context("fork")
         self._leaving: list[Child] = []
         self._stopping = False
+        self.errors = Errors()
+        self.watch: Callable[[Heard | Outcome | Dropped], None] = lambda _: None
+        """Called with each line for a tap, while a worker is ordered to be tapped."""
         topology = loaded.topology
-        self.workers = {spec.name: Child(spec, topology, self._log, now) for spec in topology.workers}
+        self.workers = {spec.name: Child(spec, topology, self._log, self.errors, now) for spec in topology.workers}
 
     def __iter__(self) -> Iterator[Child]:
         """Every worker, those that leave included."""
         return iter([*self.workers.values(), *self._leaving])
 
-    def sentinels(self) -> Iterator[int]:
-        """File descriptors that become readable when a worker's process ends."""
-        return (child.process.sentinel for child in self if child.process is not None)
+    def fds(self) -> Iterator[int]:
+        """File descriptors that become readable when a worker's process ends, or has something to say."""
+        for child in self:
+            if child.process is not None:
+                yield child.process.sentinel
+            if (fd := child.fileno()) is not None:
+                yield fd
 
     def next_due(self, now: float) -> float:
         """Seconds until `turn` has something to do, if nothing happens before."""
         settings = self.loaded.topology.supervisor
-        return min((child.next_due(now, settings) for child in self), default=float("inf"))
+        due = [child.next_due(now, settings) for child in self]
+        due += [child.history.next_due(now) for child in self.workers.values()]
+        return min(due, default=float("inf"))
 
     def turn(self, now: float) -> None:
-        """Reap the dead, look at the living, and fork those whose time has come."""
+        """Hear what they say, reap the dead, look at the living, and fork those whose time has come."""
         for child in self:
+            child.hear(self.watch)
             if child.reap(now):
                 self._reaped(child)
         for child in self:
             child.look(now, self.loaded.topology.supervisor)
             if child.is_due(now):
                 self._fork(child)
+        for child in self.workers.values():
+            if child.history.next_due(now) <= 0:
+                child.history.add(now, child.words())
 
     def excuse(self, now: float) -> None:
         """The supervisor itself stood still: a silence before says nothing about any worker."""
@@ -94,7 +110,7 @@ class Fleet:
         for name in todo.replace:
             self.workers[name].replace(specs[name], loaded.topology, now)
         for name in todo.start:
-            self.workers[name] = Child(specs[name], loaded.topology, self._log, now)
+            self.workers[name] = Child(specs[name], loaded.topology, self._log, self.errors, now)
         self.workers = {name: self.workers[name] for name in specs}  # in the order of the file, for whoever looks
         return todo
 
@@ -118,32 +134,40 @@ class Fleet:
         return [name for name, child in self.workers.items() if not (child.is_up() and child.is_subscribed(now))]
 
     def _fork(self, child: Child) -> None:
-        spec, topology = child.spec, child.topology
-        region = Region([lane.backend for lane in spec.backends])
-        part = Part(topology, spec, self.loaded.plugins, region, is_restart=child.starts > 0)
+        region = Region([lane.backend for lane in child.spec.backends])
         try:
-            process = self._forked(part)
+            process, channel = self._forked(child, region)
         except OSError as error:  # no process or memory to be had: that may pass, and the others go on
             child.unborn(str(error), clock())
         else:
-            child.begin(region, process, clock())
+            child.begin(region, process, channel, clock())
 
-    def _forked(self, part: Part) -> ForkProcess:
+    def _forked(self, child: Child, region: Region) -> tuple[ForkProcess, Channel]:
         try:
-            return self._started(part)
+            return self._started(child, region)
         except OSError:
             # A worker comes before whoever looks on: their connections may be what is in the way.
             if not self._surroundings.make_room():
                 raise
-            return self._started(part)
+            return self._started(child, region)
 
-    def _started(self, part: Part) -> ForkProcess:
-        ties = Ties(os.getpid(), *self._lifeline, self._surroundings.sockets())
-        arguments = (part, ties, self._surroundings.wake)
-        process = self._context.Process(target=be_worker, args=arguments, name=part.spec.name)
-        with signals.blocked():
-            process.start()
-        return process
+    def _started(self, child: Child, region: Region) -> tuple[ForkProcess, Channel]:
+        ours, theirs = pair()
+        try:
+            line = Line(theirs, child.orders)
+            part = Part(child.topology, child.spec, self.loaded.plugins, region, line, is_restart=child.starts > 0)
+            channels = (fd for other in self if (fd := other.fileno()) is not None)
+            ties = Ties(os.getpid(), *self._lifeline, (*self._surroundings.sockets(), *channels, ours.fileno()))
+            arguments = (part, ties, self._surroundings.wake)
+            process = self._context.Process(target=be_worker, args=arguments, name=child.spec.name)
+            with signals.blocked():
+                process.start()
+        except OSError:
+            ours.close()
+            raise
+        finally:
+            theirs.close()  # the worker's end is the worker's alone, so that we see when it goes
+        return process, ours
 
     def _reaped(self, child: Child) -> None:
         try:

@@ -9,12 +9,24 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from invalidator.messages import FAILURE_REASONS, FLUSH_CAUSES, GAP_CAUSES, REJECT_REASONS
-from invalidator.slots import BACKEND_WORDS, ENDS, GAUGES, PURGE_BOUNDS, WORKER_WORDS, Snapshot, Words
+from invalidator.slots import (
+    BACKEND_GAUGES,
+    BACKEND_WORDS,
+    ENDS,
+    GAUGES,
+    LATEST,
+    PURGE_BOUNDS,
+    WORKER_WORDS,
+    Snapshot,
+    Words,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-RESTART_REASONS = ("crash", "signal", "hung", "early", "reload")
+PLANNED_RESTARTS = ("reload", "requested")
+"""By a new topology, and by somebody at the control socket."""
+RESTART_REASONS = ("crash", "signal", "hung", "early", *PLANNED_RESTARTS)
 
 
 @dataclass(slots=True)
@@ -53,14 +65,16 @@ class Totals:
             words = dict(self.backends.get(name) or dict.fromkeys(BACKEND_WORDS, 0))
             if live and name in live.backends:
                 _add(words, live.backends[name])
-                words["pending"] = live.backends[name]["pending"]
+                words |= {gauge: live.backends[name][gauge] for gauge in BACKEND_GAUGES}
             sums[name] = words
         return Snapshot(worker, sums)
 
 
 def _add(total: Words, words: Words) -> None:
     for name, count in words.items():
-        if name not in GAUGES:
+        if name in LATEST:
+            total[name] = max(total[name], count)
+        elif name not in GAUGES:
             total[name] += count
 
 

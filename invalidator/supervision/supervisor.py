@@ -10,23 +10,34 @@ import gc
 import os
 import select
 import signal
+import socket
 import threading
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import invalidator
 from invalidator import logs, signals
-from invalidator.errors import EXIT_OK, InvalidatorError, PluginError
+from invalidator.errors import EXIT_OK, InvalidatorError, PluginError, UnreachableError
 from invalidator.slots import clock
-from invalidator.supervision import metrics
-from invalidator.supervision.doors import opened
-from invalidator.supervision.endpoint import Endpoint, Page
+from invalidator.status import Event, Reload
+from invalidator.supervision.control import open_control
+from invalidator.supervision.doors import Doors, Doorway, opened
+from invalidator.supervision.endpoint import Endpoint
 from invalidator.supervision.fleet import Fleet, Surroundings
+from invalidator.supervision.notify import from_environment
+from invalidator.supervision.operations import Operations
+from invalidator.supervision.orphans import Orphans
+from invalidator.supervision.pages import Pages
+from invalidator.supervision.peers import Peers
+from invalidator.supervision.report import Daemon, report
+from invalidator.supervision.summary import summary
+from invalidator.supervision.tidings import Moment, phase_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from invalidator.supervision.doors import Door
+    from invalidator.supervision.reload import Plan
     from invalidator.topology.load import Loaded
 
 LONGEST_WAIT = 3600.0
@@ -42,24 +53,44 @@ class Supervisor:
         self._log = logs.get_logger()
         self._waker = signals.Waker()
         self._signals = signals.Signals(self._waker, [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-        self._fleet = Fleet(loaded, Surroundings(self._waker.wake, self._sockets, self._make_room), clock())
-        self._endpoint: Endpoint | None = None
-        self._stopping = False
-        self._reload_ok = True
-        self._was_ready = False
+        self._peers = Peers()
+        self._doors = Doors(
+            self._peers,
+            Doorway(lambda loaded: loaded.topology.supervisor.metrics, self._listen),
+            Doorway(
+                lambda loaded: loaded.topology.supervisor.control_socket,
+                lambda loaded: open_control(loaded, self._peers, self._log),
+            ),
+        )
+        self._fleet = Fleet(loaded, Surroundings(self._waker.wake, self._sockets, self._doors.part_with_all), clock())
+        self._daemon = Daemon(
+            version=invalidator.__version__,
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            started=time.time(),
+            reload=Reload(ok=True, at=time.time()),
+            redacted=loaded.redacted,
+        )
+        self._woken = clock()
+        self._pages = Pages(self._daemon, self._fleet)
+        self._operations = Operations(self._peers, self._fleet, self.reload, self._pages.status)
+        self._notifier = from_environment()
+        self._orphans = Orphans(duty=os.getpid() == 1)
+        self._was_ever_ready = False
+        self._reload_began: float | None = None
+        self._stop_by = 0.0
 
     def run(self) -> int:
         """Supervise until told to stop. Returns the exit code."""
         loaded = self._fleet.loaded
-        self._endpoint = self._listen(loaded)
-        self._apply_hook(loaded)
+        with self._doors.moving_to(loaded):
+            self._apply_hook(loaded)
         gc.collect()
         gc.freeze()  # what is here now stays for good, and the children's collector need not copy its pages
         self._log.info("supervisor.started", pid=os.getpid(), workers=len(self._fleet.workers))
         while not self._fleet.has_ended():
             self._turn(self._wait())
-        for door in self._doors():
-            door.close()
+        self._doors.close()
         self._log.info("supervisor.stopped")
         return EXIT_OK
 
@@ -67,37 +98,35 @@ class Supervisor:
         for number in self._signals.take():
             self._obey(number, now)
         self._fleet.turn(now)
-        self._say_ready(now)
+        self._orphans.reap(now, {child.pid for child in self._fleet})
+        self._operations.turn(now)
+        self._notice_ready(now)
+        self._notify(now)
 
     def _wait(self) -> float:
         now = clock()
         poll = select.poll()
         poll.register(self._waker, select.POLLIN)
-        for sentinel in self._fleet.sentinels():
-            poll.register(sentinel, select.POLLIN)
-        for door in self._doors():
+        for fd in self._fleet.fds():
+            poll.register(fd, select.POLLIN)
+        for door in self._doors:
             for fd, events in door.fds(now):
                 poll.register(fd, events)
-        due = (LONGEST_WAIT, self._fleet.next_due(now), *(door.next_due(now) for door in self._doors()))
+        parts = (self._fleet, self._operations, self._notifier, self._orphans, *self._doors)
+        due = [LONGEST_WAIT, *(part.next_due(now) for part in parts)]
         seconds = max(0.0, min(due))
         ready = {fd for fd, _ in poll.poll(int(seconds * 1000) + 1)}
         if self._waker.fileno() in ready:
             self._waker.drain()
         woken = clock()
-        self._excuse(woken - now - seconds, woken)
-        for door in self._doors():
+        self._excuse(max(woken - now - seconds, now - self._woken), woken)
+        self._woken = woken
+        for door in self._doors:
             door.turn(ready, woken)
         return woken
 
-    def _doors(self) -> list[Door]:
-        return [door for door in (self._endpoint,) if door]
-
     def _sockets(self) -> tuple[int, ...]:
-        return tuple(fd for door in self._doors() for fd in door.sockets())
-
-    def _make_room(self) -> bool:
-        parted = [door.part_with_all() for door in self._doors()]
-        return any(parted)
+        return (*self._notifier.sockets(), *self._doors.sockets())
 
     def _excuse(self, late: float, now: float) -> None:
         # We, or the whole machine, stood still: the workers may have had no chance to beat either.
@@ -107,45 +136,52 @@ class Supervisor:
 
     def _obey(self, number: signal.Signals, now: float) -> None:
         if number == signal.SIGHUP:
-            self.reload(now)
-        elif self._stopping:
+            if not self._daemon.stopping:
+                with suppress(InvalidatorError):  # it is in the log, and in the status
+                    self.reload(now)
+        elif self._daemon.stopping:
             self._log.warning("supervisor.stopping_at_once", signal=number.name)
             self._fleet.kill()
         else:
-            self._stopping = True
+            self._daemon.stopping = True
+            self._stop_by = now + self._fleet.loaded.topology.supervisor.stop_timeout
             self._log.info("supervisor.stopping", signal=number.name)
+            self._operations.stop(now)
             self._fleet.stop(now)
 
-    def reload(self, now: float) -> None:
-        """Read the file again. If anything about it is wrong, nothing changes."""
-        if self._stopping:
-            return
+    def reload(self, now: float) -> Plan:
+        """Read the file again. If anything about it is wrong, nothing changes. Raises InvalidatorError."""
+        self._reload_began = clock()
         try:
             loaded = self._load()
-            endpoint = self._relisten(loaded)
-        except (InvalidatorError, OSError) as error:
-            self._reload_failed(error)
-            return
-        try:
-            self._apply_hook(loaded)
+            with self._doors.moving_to(loaded):
+                self._change_hook(loaded)
         except InvalidatorError as error:
-            if endpoint and endpoint is not self._endpoint:
-                endpoint.close()
             self._reload_failed(error)
-            with suppress(InvalidatorError):
-                self._apply_hook(self._fleet.loaded)  # for plugins that had already taken the new one
-            return
-        if self._endpoint and endpoint is not self._endpoint:
-            self._endpoint.close()
-        self._endpoint = endpoint
-        self._reload_ok = True
-        self._was_ready = False
+            raise
+        except OSError as error:
+            self._reload_failed(error)
+            raise UnreachableError(str(error)) from error
+        self._daemon.reload = Reload(ok=True, at=time.time())
+        self._daemon.redacted = loaded.redacted
+        self._daemon.was_ready = False
         todo = self._fleet.change(loaded, now)
         self._log.info("reload.done", kept=todo.keep, replaced=todo.replace, started=todo.start, stopped=todo.stop)
+        return todo
+
+    def _change_hook(self, loaded: Loaded) -> None:
+        try:
+            self._apply_hook(loaded)
+        except InvalidatorError:
+            with suppress(InvalidatorError):
+                self._apply_hook(self._fleet.loaded)  # for plugins that had already taken the new one
+            raise
 
     def _reload_failed(self, error: Exception) -> None:
-        self._reload_ok = False
-        self._log.error("reload.failed", error=str(error))
+        said = self._daemon.redacted(str(error))
+        self._daemon.reload = Reload(ok=False, at=time.time(), error=said)
+        self._fleet.errors.add(Event(at=time.time(), worker="", what="reload failed", detail=said))
+        self._log.error("reload.failed", error=said)
 
     def _apply_hook(self, loaded: Loaded) -> None:
         try:
@@ -162,30 +198,22 @@ class Supervisor:
         address = loaded.topology.supervisor.metrics
         if address is None:
             return None
-        pages = {"/metrics": self._metrics, "/healthz": self._healthz, "/readyz": self._readyz}
+        pages = self._pages.paths()
         way_out = "choose another address, or null for none"
         return opened(lambda: Endpoint(address, pages), loaded.topology.file, "supervisor.metrics", address, way_out)
 
-    def _relisten(self, loaded: Loaded) -> Endpoint | None:
-        same = loaded.topology.supervisor.metrics == self._fleet.loaded.topology.supervisor.metrics
-        return self._endpoint if same else self._listen(loaded)
-
-    def _say_ready(self, now: float) -> None:
-        if not self._was_ready and not self._stopping and not self._fleet.unready(now):
-            self._was_ready = True
+    def _notice_ready(self, now: float) -> None:
+        if not self._daemon.was_ready and not self._daemon.stopping and not self._fleet.unready(now):
+            self._daemon.was_ready = True
             self._log.info("supervisor.ready", workers=len(self._fleet.workers))
 
-    def _metrics(self) -> Page:
-        now = clock()
-        views = [child.view(now) for child in self._fleet.workers.values()]
-        text = metrics.render(views, reload_ok=self._reload_ok, version=invalidator.__version__)
-        return Page(200, text, "text/plain; version=0.0.4; charset=utf-8")
-
-    def _healthz(self) -> Page:
-        return Page(200, "ok\n")
-
-    def _readyz(self) -> Page:
-        unready = self._fleet.unready(clock())
-        if self._stopping:
-            return Page(503, "stopping\n")
-        return Page(503, f"not subscribed: {', '.join(unready)}\n") if unready else Page(200, "ready\n")
+    def _notify(self, now: float) -> None:
+        self._was_ever_ready |= self._daemon.was_ready
+        phase = phase_of(
+            stopping=self._daemon.stopping,
+            ready=self._daemon.was_ready,
+            was_ever_ready=self._was_ever_ready,
+            reloading_for=now - (now if self._reload_began is None else self._reload_began),
+        )
+        moment = Moment(phase, self._reload_began, self._stop_by)
+        self._notifier.turn(moment, now, lambda: summary(report(self._daemon, self._fleet, now, time.time())))

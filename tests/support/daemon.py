@@ -38,8 +38,15 @@ class Daemon:
 
     def write(self, topology: Mapping[str, Any]) -> None:
         """Writes the topology's file: before the start, or before a SIGHUP."""
-        own = {"metrics": self.address, "state_dir": str(self.folder / "state")}
-        complete = {**topology, "supervisor": {**own, **topology.get("supervisor", {})}}
+        own = {
+            "metrics": self.address,
+            "state_dir": str(self.folder / "state"),
+            "control_socket": str(self.folder / "control.sock"),
+        }
+        supervisor = {**own, **topology.get("supervisor", {})}
+        if supervisor["control_socket"] is None:  # which no topology can say: the test wants the default
+            del supervisor["control_socket"]
+        complete = {**topology, "supervisor": supervisor}
         self.file.write_text(yaml.safe_dump(complete, sort_keys=False))
 
     def start(self, *, ready: bool = True, closed: str = "") -> Self:
@@ -60,6 +67,11 @@ class Daemon:
         if ready:
             self.wait_ready()
         return self
+
+    @property
+    def control(self) -> Path:
+        """The control socket, unless the topology says another one."""
+        return self.folder / "control.sock"
 
     @property
     def pid(self) -> int:

@@ -1,0 +1,70 @@
+"""How the commands for a running daemon find it: by its topology, by its socket, or where it is by default."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+import click
+
+from invalidator.control.client import Client
+from invalidator.control.protocol import Ping
+from invalidator.topology import places
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from invalidator.control.protocol import Answer, AnyRequest
+
+F = TypeVar("F", bound="Callable[..., Any]")
+
+
+def addressed(command: F) -> F:
+    """Gives a command the options -c and --socket, as the arguments `file` and `path`."""
+    config = click.option(
+        "-c",
+        "--config",
+        "file",
+        type=click.Path(path_type=Path, dir_okay=False),
+        help="Ask the daemon of this topology.",
+    )
+    path = click.option(
+        "--socket", "path", type=click.Path(path_type=Path), help="Ask the daemon at this control socket."
+    )
+    return config(path(command))
+
+
+def connect(file: Path | None, path: Path | None) -> Client:
+    """A connection to that daemon. Raises UnreachableError, and ConfigError for a file that cannot be read."""
+    if file is not None and path is not None:
+        raise click.UsageError("say -c FILE or --socket PATH, not both")
+    return Client(path or (_of(file) if file else None) or places.control_socket())
+
+
+def _of(file: Path) -> Path | None:
+    from invalidator.control.where import control_socket_of  # noqa: PLC0415  brings the reader of YAML
+
+    return control_socket_of(file)
+
+
+def named(file: Path | None) -> str:
+    """What a request says of the topology that is meant, so that no other daemon obeys it."""
+    return "" if file is None else str(file.resolve())
+
+
+def order(file: Path | None, path: Path | None, request: AnyRequest, wait: float) -> None:
+    """Have something done, say what was done, and end with the exit code that the daemon answers with."""
+    with connect(file, path) as client:
+        client.ask(Ping())  # a daemon that hangs is found at once, and not after the wait
+        answer = client.ask(request, wait)
+    if not answer.ok:
+        fail(answer)
+    click.echo(answer.text)
+
+
+def fail(answer: Answer) -> NoReturn:
+    """Say why something was not done, and end."""
+    for problem in answer.problems:
+        click.echo(problem, err=True)
+    click.echo(answer.error, err=True)
+    click.get_current_context().exit(answer.exit or 1)

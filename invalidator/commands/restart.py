@@ -1,0 +1,33 @@
+"""`invalidator restart`: replace a worker's process."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from invalidator.commands.addressing import addressed, named, order
+from invalidator.control.protocol import LONGEST_TIMEOUT, TIMEOUT, Restart
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@click.command("restart")
+@click.argument("workers", metavar="WORKER...", nargs=-1, required=True)
+@addressed
+@click.option("--wait/--no-wait", default=True, show_default=True, help="Until it is subscribed again.")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, max=LONGEST_TIMEOUT, min_open=True),
+    default=TIMEOUT,
+    show_default=True,
+    help="Seconds to wait.",
+)
+def command(*, workers: tuple[str, ...], file: Path | None, path: Path | None, wait: bool, timeout: float) -> None:
+    """Have workers end what they are at, and start anew. What they miss meanwhile is a gap, as at every start.
+
+    Exit code 1: one was not subscribed in time, and which.
+    """
+    request = Restart(file=named(file), workers=workers, wait=wait, timeout=timeout)
+    order(file, path, request, timeout if wait else 0.0)

@@ -1,0 +1,118 @@
+"""What is said of a worker and of a lane, in the same words on a terminal and on the page. Pure.
+
+What is bad is told from what is merely not as usual: `bad` wants a person, `warn` may pass or is somebody's own doing.
+The texts are as they came: whoever shows them makes them harmless.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from invalidator.screen.text import ago, by, count, duration, rate
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from invalidator.status import Failure, Lane, Status, Worker
+
+Tone = Literal["ok", "warn", "bad", "idle"]
+STATE_TONES: dict[str, Tone] = {"running": "ok", "starting": "idle", "degraded": "bad", "stopping": "warn"}
+_BREAKERS: dict[str, Tone] = {"open": "bad", "half-open": "warn"}
+
+
+def plural(number: int, noun: str) -> str:
+    """`1 worker`, `1,204 workers`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def standing(worker: Worker) -> tuple[Tone, str]:
+    """The supervisor's word for its state, and what is to be added to it."""
+    if worker.state != "RUNNING":
+        tone: Tone = "bad" if worker.state == "BACKOFF" else "idle"
+        return tone, worker.state + (f", next try in {duration(worker.next_try)}" if worker.next_try else "")
+    if not worker.subscribed:
+        return "bad", "RUNNING, not subscribed"
+    return ("warn", "RUNNING, paused") if worker.paused else ("ok", "RUNNING")
+
+
+def lane_tone(lane: Lane) -> Tone:
+    """How a lane does. A failure that a purge has followed is over."""
+    if lane.breaker != "closed":
+        return _BREAKERS[lane.breaker]
+    if lane.ends.get("lost"):
+        return "bad"
+    return "warn" if _has_failed(lane) else "ok"
+
+
+def breaker(lane: Lane, now: float) -> str:
+    """`breaker open for 3 min`; nothing of one that is closed."""
+    if lane.breaker == "closed":
+        return ""
+    return f"breaker {lane.breaker}" + (f" for {duration(now - lane.breaker_since)}" if lane.breaker_since else "")
+
+
+def outcome(lane: Lane, now: float) -> str:
+    """What came of its last attempt."""
+    if _has_failed(lane) and lane.last_failure:
+        return f"failed {ago(lane.last_failure.at, now)}: {failure(lane.last_failure)}"
+    return f"purged {ago(lane.last_purge, now)}" if lane.last_purge else "nothing purged yet"
+
+
+def _has_failed(lane: Lane) -> bool:
+    return lane.last_failure is not None and lane.last_failure.at >= lane.last_purge
+
+
+def failure(failed: Failure) -> str:
+    """`refused: connection refused`."""
+    return f"{failed.reason}: {failed.detail}" if failed.detail else failed.reason
+
+
+def losses(lane: Lane) -> str:
+    """`3 lost, 12 dead`: what it will not purge any more."""
+    return ", ".join(f"{lane.ends[end]:,} {end}" for end in ("lost", "dead") if lane.ends.get(end))
+
+
+def subscription(worker: Worker, now: float) -> str:
+    """Since when it hears what is published."""
+    if not worker.subscribed:
+        return "no"
+    return f"for {duration(now - worker.subscribed_since)}" if worker.subscribed_since else "yes"
+
+
+def gaps(worker: Worker) -> str:
+    """`2 (disconnect 1, start 1), 1 s in all`, or `0`."""
+    return by(worker.gaps) + (f", {duration(worker.gap_seconds)} in all" if worker.gap_seconds >= 0.001 else "")
+
+
+def by_backend(worker: Worker) -> list[list[Lane]]:
+    """Its lanes, those of one backend together: they have one set of counts between them."""
+    groups: dict[str, list[Lane]] = {}
+    for lane in worker.lanes:
+        groups.setdefault(lane.backend, []).append(lane)
+    return list(groups.values())
+
+
+def pending(worker: Worker) -> int:
+    """Targets that it still has to purge, in all of its backends."""
+    return sum(lanes[0].pending for lanes in by_backend(worker))
+
+
+def is_troubled(worker: Worker) -> bool:
+    """Whether it is one to look at first."""
+    return standing(worker)[0] in ("bad", "warn") or any(lane_tone(lane) in ("bad", "warn") for lane in worker.lanes)
+
+
+def troubled_first(workers: Sequence[Worker]) -> list[Worker]:
+    """Those to look at come first, otherwise as the topology has them."""
+    return sorted(workers, key=lambda worker: not is_troubled(worker))
+
+
+def summary(status: Status) -> str:
+    """The whole daemon in a line."""
+    workers = status.workers
+    subscribed = sum(worker.subscribed for worker in workers)
+    return (
+        f"{subscribed:,} of {plural(len(workers), 'worker')} subscribed, "
+        f"{rate(sum(worker.rate for worker in workers)).removesuffix('/s')} messages/s, "
+        f"{count(sum(map(pending, workers)))} targets pending"
+    )

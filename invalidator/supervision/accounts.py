@@ -1,0 +1,87 @@
+"""What a worker has told its supervisor over the channel, kept until it says otherwise or ends."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+from invalidator.channel import Dropped, Heard, LaneReport, Outcome, Subscription
+from invalidator.status import Event, Failure
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from invalidator.channel import Packet
+
+MOST_ERRORS = 20
+
+
+class Errors:
+    """The latest things that went wrong in the whole daemon."""
+
+    def __init__(self) -> None:
+        self._events: deque[Event] = deque(maxlen=MOST_ERRORS)
+
+    def add(self, event: Event) -> None:
+        """One more; the oldest may go for it. What happens again only takes the place of its last time."""
+        for known in list(self._events):
+            if (known.worker, known.backend, known.what) == (event.worker, event.backend, event.what):
+                self._events.remove(known)
+        self._events.append(event)
+
+    def latest(self) -> tuple[Event, ...]:
+        """The newest first."""
+        return tuple(reversed(self._events))
+
+
+class Account:
+    """One worker's. `watch` is called with each line for a tap, while there is somebody who looks on."""
+
+    def __init__(self, worker: str, errors: Errors) -> None:
+        self.subscription: Subscription | None = None
+        self.lanes: dict[tuple[str, str], LaneReport] = {}
+        self._worker = worker
+        self._errors = errors
+
+    def take(self, packet: Packet, watch: Callable[[Heard | Outcome | Dropped], None]) -> None:
+        """The worker has said this."""
+        match packet:
+            case Subscription():
+                self._subscription(packet)
+            case LaneReport():
+                self._lane(packet)
+            case Heard() | Outcome() | Dropped():
+                watch(packet)
+            case _:
+                pass
+
+    def forget(self) -> None:
+        """Its process has ended: what it said of itself is true no more."""
+        self.subscription = None
+        self.lanes.clear()
+
+    def trouble(self) -> Failure | None:
+        """Why there is no subscription, if it is known."""
+        said = self.subscription
+        if said is None or said.live or not said.reason:
+            return None
+        return Failure(at=said.at, reason=said.reason, detail=said.detail)
+
+    def _subscription(self, said: Subscription) -> None:
+        known = self.subscription
+        if known and not known.live and not said.live:
+            said = Subscription(at=known.at, live=False, reason=said.reason, detail=said.detail)  # one outage
+        self.subscription = said
+        if not said.live and said.reason:
+            self._error("not subscribed", said.at, f"{said.reason}: {said.detail}")
+
+    def _lane(self, said: LaneReport) -> None:
+        place = said.backend, said.node
+        known = self.lanes.get(place)
+        self.lanes[place] = said
+        if said.failed_at and (known is None or known.failed_at != said.failed_at):
+            detail = ": ".join(filter(None, (said.reason, said.detail)))
+            self._error("purge failed", said.failed_at, detail, f"{said.backend} {said.node}".strip())
+
+    def _error(self, what: str, at: float, detail: str, backend: str = "") -> None:
+        self._errors.add(Event(at=at, worker=self._worker, what=what, backend=backend, detail=detail))

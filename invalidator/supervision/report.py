@@ -1,0 +1,152 @@
+"""The status of a daemon, put together from what its fleet knows. Pure but for the two clocks, which are arguments."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from invalidator.channel import LaneReport
+from invalidator.status import Failure, Lane, Reload, Status, Worker
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from invalidator.slots import Snapshot
+    from invalidator.supervision.child import Child
+    from invalidator.supervision.fleet import Fleet
+    from invalidator.topology.models import LaneSpec
+
+
+@dataclass(slots=True)
+class Daemon:
+    """What is to be said of the daemon as a whole."""
+
+    version: str
+    host: str
+    pid: int
+    started: float
+    reload: Reload
+    was_ready: bool = False
+    stopping: bool = False
+    redacted: Callable[[str], str] = field(default=str)
+
+
+def report(daemon: Daemon, fleet: Fleet, now: float, wall: float) -> Status:
+    """Everything, at this monotonic and this wall second."""
+    workers = tuple(_worker(child, now, wall, daemon.redacted) for child in fleet.workers.values())
+    troubles = tuple(trouble for worker in workers for trouble in troubles_of(worker))
+    state = "degraded" if troubles else "running"
+    if not daemon.was_ready:
+        state = "starting"
+    if daemon.stopping:
+        state = "stopping"
+    return Status(
+        version=daemon.version,
+        host=daemon.host,
+        pid=daemon.pid,
+        file=str(fleet.loaded.topology.file),
+        now=wall,
+        started=daemon.started,
+        state=state,  # type: ignore[arg-type]
+        troubles=troubles,
+        reload=daemon.reload,
+        workers=workers,
+        errors=fleet.errors.latest(),
+    )
+
+
+def troubles_of(worker: Worker) -> Iterator[str]:
+    """A sentence for each reason for which this worker makes the daemon a degraded one."""
+    if worker.state != "RUNNING":
+        again = "" if worker.next_try is None else f", next try in {worker.next_try:.1f} s"
+        yield f"{worker.name} is {worker.state}{_because(worker.trouble)}{again}"
+    elif not worker.subscribed:
+        since = f" since {clock_time(worker.trouble.at)}" if worker.trouble else ""
+        yield f"{worker.name} is not subscribed{since}{_because(worker.trouble)}"
+    lost: dict[str, int] = {}
+    for lane in worker.lanes:
+        name = f"{worker.name} → {lane.backend} {lane.node}".rstrip()
+        if lane.breaker != "closed":
+            yield f"{name}: breaker {lane.breaker} since {clock_time(lane.breaker_since)}{_because(lane.last_failure)}"
+        lost[lane.backend] = lane.ends.get("lost", 0)
+    for backend, count in lost.items():
+        if count:
+            yield f"{worker.name} → {backend}: {count} invalidations are lost; see its log, and flush it by hand"
+
+
+def clock_time(wall: float) -> str:
+    """The time of day, as this host's people know it."""
+    return time.strftime("%H:%M", time.localtime(wall))
+
+
+def _because(failure: Failure | None) -> str:
+    if failure is None:
+        return ""
+    return f" ({': '.join(part for part in (failure.reason, failure.detail) if part)})"
+
+
+def _worker(child: Child, now: float, wall: float, redacted: Callable[[str], str]) -> Worker:
+    words = child.words()
+    topology = child.topology
+    said = child.account.subscription
+    subscribed = child.is_subscribed(now)
+    waits = child.state == "BACKOFF"
+    return Worker(
+        name=child.spec.name,
+        pattern=child.spec.pattern,
+        state=child.state,
+        redis=redacted(str(topology.redis_of(child.spec).url)),
+        pid=child.pid,
+        uptime=child.uptime(now),
+        paused=child.orders.paused,
+        subscribed=subscribed,
+        subscribed_since=said.at if said and said.live and subscribed else 0.0,
+        last_message=words.worker["last_message_ns"] / 1e9,
+        trouble=child.last_exit if waits else child.account.trouble(),
+        next_try=max(0.0, child.due - now) if waits else None,
+        restarts={reason: count for reason, count in child.restarts.items() if count},
+        gaps=_counted(words.worker, "gap:"),
+        gap_seconds=words.worker["gap_ns"] / 1e9,
+        received=words.worker["received"],
+        rejected=_counted(words.worker, "rejected:"),
+        rate=child.history.rate(),
+        rates=child.history.rates(),
+        lanes=tuple(_lanes(child, words)),
+    )
+
+
+def _lanes(child: Child, words: Snapshot) -> Iterator[Lane]:
+    for spec in child.spec.backends:
+        said = [report for (backend, _), report in child.account.lanes.items() if backend == spec.backend]
+        for one in said or [LaneReport(backend=spec.backend)]:
+            yield _lane(child, spec, one, words)
+
+
+def _lane(child: Child, spec: LaneSpec, said: LaneReport, words: Snapshot) -> Lane:
+    name = spec.backend
+    counts = words.backends[name]
+    backend = child.topology.backends[name]
+    failure = Failure(at=said.failed_at, reason=said.reason, detail=said.detail) if said.failed_at else None
+    return Lane(
+        backend=name,
+        type=backend.type,
+        node=said.node,
+        pending=counts["pending"],
+        received=counts["received"],
+        ends={end: counts[end] for end in ("coalesced", "purged", "flushed", "dead", "skipped", "lost")},
+        flushes=_counted(counts, "flush:"),
+        attempts_failed=_counted(counts, "failed:"),
+        rate=child.history.purge_rate(name),
+        purge=child.history.latency(name, "purge", words),
+        propagation=child.history.latency(name, "propagation", words),
+        last_purge=counts["last_purge_ns"] / 1e9,
+        last_failure=failure,
+        breaker=said.breaker,
+        breaker_since=said.breaker_since,
+        dry_run=getattr(spec, "dry_run", False) or getattr(backend, "dry_run", False),
+    )
+
+
+def _counted(words: dict[str, int], prefix: str) -> dict[str, int]:
+    return {name.removeprefix(prefix): count for name, count in words.items() if count and name.startswith(prefix)}

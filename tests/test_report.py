@@ -1,0 +1,118 @@
+"""supervision/accounts.py and report.py: what workers have said, and the sentences that a person reads."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from invalidator.channel import Dropped, LaneReport, Subscription
+from invalidator.status import Failure, Lane, Worker
+from invalidator.supervision.accounts import MOST_ERRORS, Account, Errors
+from invalidator.supervision.report import clock_time, troubles_of
+
+
+def worker(**changes: object) -> Worker:
+    sound: dict[str, object] = {"name": "users", "pattern": "u:*", "state": "RUNNING", "subscribed": True}
+    return Worker(**(sound | changes))  # type: ignore[arg-type]
+
+
+def lane(**changes: object) -> Lane:
+    return Lane(**({"backend": "edge", "type": "http"} | changes))  # type: ignore[arg-type]
+
+
+NOON = time.mktime((2026, 11, 23, 12, 3, 0, 0, 0, -1))
+REFUSED = Failure(at=NOON, reason="unreachable", detail="connection refused")
+
+
+def test_a_worker_that_runs_and_hears_is_no_trouble() -> None:
+    assert list(troubles_of(worker(lanes=(lane(), lane(last_failure=REFUSED))))) == []
+
+
+@pytest.mark.parametrize(
+    ("sick", "sentence"),
+    [
+        (
+            worker(state="BACKOFF", subscribed=False, next_try=8.0, trouble=Failure(at=NOON, reason="early")),
+            "users is BACKOFF (early), next try in 8.0 s",
+        ),
+        (worker(state="STARTING", subscribed=False), "users is STARTING"),
+        (
+            worker(subscribed=False, trouble=REFUSED),
+            "users is not subscribed since 12:03 (unreachable: connection refused)",
+        ),
+        (
+            worker(lanes=(lane(node="cache1:80", breaker="open", breaker_since=NOON, last_failure=REFUSED),)),
+            "users → edge cache1:80: breaker open since 12:03 (unreachable: connection refused)",
+        ),
+        (
+            worker(lanes=(lane(ends={"lost": 3}, node="a"), lane(ends={"lost": 3}, node="b"))),
+            "users → edge: 3 invalidations are lost; see its log, and flush it by hand",
+        ),
+    ],
+)
+def test_each_trouble_is_one_sentence_on_which_a_person_can_act(sick: Worker, sentence: str) -> None:
+    assert list(troubles_of(sick)) == [sentence]
+
+
+def test_the_time_of_day_is_the_hosts_own() -> None:
+    assert clock_time(NOON) == "12:03"
+
+
+def account() -> tuple[Account, Errors]:
+    errors = Errors()
+    return Account("users", errors), errors
+
+
+def ignore(_: object) -> None:
+    pass
+
+
+def test_an_outage_began_when_it_was_first_told_of() -> None:
+    told, errors = account()
+    told.take(Subscription(at=1.0, live=True), ignore)
+    told.take(Subscription(at=5.0, live=False, reason="disconnect", detail="reset"), ignore)
+    told.take(Subscription(at=9.0, live=False, reason="unreachable", detail="refused"), ignore)
+
+    assert told.trouble() == Failure(at=5.0, reason="unreachable", detail="refused")
+    assert [event.detail for event in errors.latest()] == ["unreachable: refused"], "it is one thing that went wrong"
+    told.take(Subscription(at=10.0, live=True), ignore)
+    assert told.trouble() is None
+
+
+def test_a_failure_is_an_error_once_and_a_recovery_is_none() -> None:
+    told, errors = account()
+    failed = LaneReport(backend="edge", breaker="open", breaker_since=2.0, failed_at=2.0, reason="timeout")
+    told.take(failed, ignore)
+    told.take(LaneReport(backend="edge", failed_at=2.0, reason="timeout"), ignore)
+
+    assert [(event.backend, event.detail) for event in errors.latest()] == [("edge", "timeout")]
+    assert told.lanes["edge", ""].breaker == "closed"
+
+
+def test_what_a_process_said_of_itself_ends_with_it() -> None:
+    told, _ = account()
+    told.take(LaneReport(backend="edge", breaker="open", breaker_since=2.0), ignore)
+    told.forget()
+
+    assert told.lanes == {}
+
+
+def test_lines_for_a_tap_are_passed_on() -> None:
+    told, _ = account()
+    seen: list[object] = []
+    told.take(Dropped(worker="users", count=3), seen.append)
+
+    assert seen == [Dropped(worker="users", count=3)]
+
+
+def test_only_the_latest_errors_are_kept_each_kind_once() -> None:
+    told, errors = account()
+    for second in range(MOST_ERRORS * 3):
+        told.take(LaneReport(backend=f"b{second}", failed_at=float(second + 1), reason="timeout"), ignore)
+    for second in range(5):
+        told.take(LaneReport(backend="b59", failed_at=100.0 + second, reason="timeout"), ignore)
+
+    latest = errors.latest()
+    assert len(latest) == MOST_ERRORS
+    assert [event.at for event in latest[:2]] == [104.0, 59.0]

@@ -1,0 +1,215 @@
+"""What `status` and `tap` print: short, within its columns, and nothing of it drives a terminal."""
+
+from __future__ import annotations
+
+from itertools import cycle
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from invalidator.channel import Dropped, Heard, Outcome
+from invalidator.screen.paint import Piece, line, painted
+from invalidator.screen.status_text import drawn
+from invalidator.screen.tap_text import event_line
+from invalidator.screen.text import (
+    ago,
+    by,
+    clip,
+    count,
+    duration,
+    fit,
+    latency,
+    left,
+    moment,
+    rate,
+    right,
+    visible,
+    width,
+)
+from tests.support import statuses
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from invalidator.status import Status
+
+HOSTILE = [
+    "\033[2J\033[31m",
+    "\u202egnp.exe",
+    "a\nb\r\tc",
+    "\x9b31m",
+    "漢字" * 40,
+    "e\u0301" * 90,
+    "\ud800",
+    "\u200b",
+    "x" * 500,
+]
+
+
+def shown(status: Status, columns: int = 80) -> list[str]:
+    return painted(drawn(status, columns), columns, colour=False)
+
+
+def test_a_daemon_that_does_well_is_told_in_a_few_lines() -> None:
+    assert shown(statuses.healthy()) == [
+        "running  up 3 h  pid 4711  /etc/invalidator/shop.yaml  read 1 h ago",
+        "",
+        "users  RUNNING  pid 4712  up 3 h  subscribed 3 h  1,204/s",
+        "  last message now  gaps 1 (start 1), 20 ms in all",
+        "  lane                  pending   purged      p50      p99  last",
+        "  near                        0  1,204/s   0.2 ms   1.1 ms  purged now",
+        "  objects                     0  1,204/s   1.2 ms   9.1 ms  purged now",
+        "  edge                        0  1,204/s   1.2 ms   9.1 ms  purged now",
+        "",
+        "prices  RUNNING  pid 4713  up 3 h  subscribed 3 h  0.4/s",
+        "  last message now  gaps 1 (start 1), 20 ms in all",
+        "  lane                  pending   purged      p50      p99  last",
+        "  near                        0  1,204/s   0.2 ms   1.1 ms  purged now",
+        "  cdn                         0  1,204/s   1.2 ms   9.1 ms  dry run now",
+    ]
+
+
+def test_what_is_wrong_comes_first_and_in_whole_sentences() -> None:
+    lines = shown(statuses.degraded())
+
+    assert lines[0] == "degraded  up 3 h  pid 4711  /etc/invalidator/shop.yaml  REFUSED 10 min ago"
+    assert lines[1:3] == [
+        "! users → edge: breaker open since 12:50 (refused: 10.0.0.9:6081: connection",
+        "  refused)",
+    ]
+    assert [text for text in lines[1:8] if text.startswith("! ")][-1].startswith("! not reloaded at ")
+    assert "assets  BACKOFF  next try in 12 s  not subscribed  1,204/s" in lines
+    assert "carts  RUNNING  paused  pid 4712  up 3 h  subscribed 3 h  1,204/s" in lines
+    assert any(
+        text.startswith("  edge                    12.3k      0/s        -        -  open since ") for text in lines
+    )
+    assert "  objects 10…0.8:11211                                      purged now" in lines, "counted once a backend"
+
+
+@pytest.mark.parametrize("make", [statuses.healthy, statuses.degraded, statuses.large])
+@pytest.mark.parametrize("columns", [60, 80, 132])
+def test_no_line_is_wider_than_the_screen(make: Callable[[], Status], columns: int) -> None:
+    assert max(map(width, shown(make(), columns))) <= columns
+
+
+@given(st.lists(st.text() | st.sampled_from(HOSTILE), min_size=1))
+def test_whatever_a_status_holds_it_fits_and_drives_no_terminal(texts: list[str]) -> None:
+    for text in shown(statuses.saying(cycle(texts))):
+        assert text.isprintable()
+        assert width(text) <= 80
+
+
+def test_what_is_bad_is_red_where_there_are_colours_and_no_colour_is_without() -> None:
+    assert painted([line("a", Piece("b", "bad"))], 80, colour=True) == ["a\033[31mb\033[0m"]
+    assert painted([line("a", Piece("b", "bad"))], 80, colour=False) == ["ab"]
+
+
+TARGETS = (("key", "users:42"), ("key", "users:43"), ("tag", "vip"), ("all", ""))
+
+
+@pytest.mark.parametrize(
+    ("event", "said"),
+    [
+        (
+            Heard(at=0.125, worker="users", channel="cache:users:x", targets=TARGETS, more=3, source="shop"),
+            "users        cache:users:x  key users:42, users:43, tag vip, all +3  from shop",
+        ),
+        (
+            Outcome(
+                at=0.125, worker="users", backend="edge", node="a:1", end="purged", targets=TARGETS[:1], seconds=0.0012
+            ),
+            "users        → edge a:1  purged 1.2 ms  key users:42",
+        ),
+        (
+            Outcome(at=0.125, worker="users", backend="edge", end="failed", reason="timeout", targets=TARGETS[:1]),
+            "users        → edge  failed timeout  key users:42",
+        ),
+    ],
+)
+def test_each_event_is_a_line(event: Heard | Outcome, said: str) -> None:
+    (text,) = painted([event_line(event)], 120, colour=False)
+    clock, _, rest = text.partition(" ")
+
+    assert clock.endswith(":00.125")
+    assert rest == said
+
+
+def test_what_was_too_fast_is_said() -> None:
+    (text,) = painted([event_line(Dropped(worker="users", count=1200))], 80, colour=False)
+
+    assert text == "… 1,200 lines of users were too fast for this tap, and are not shown"
+
+
+@given(st.text() | st.sampled_from(HOSTILE), st.text() | st.sampled_from(HOSTILE))
+def test_whatever_a_publisher_sends_its_line_fits_and_drives_no_terminal(one: str, other: str) -> None:
+    events: list[Heard | Outcome | Dropped] = [
+        Heard(at=0.0, worker=one, channel=other, targets=((one, other),), id=one, source=other),
+        Outcome(at=0.0, worker=one, backend=one, node=other, end=one, reason=other, cause=one, targets=((other, one),)),
+        Dropped(worker=one, count=3),
+    ]
+    for text in painted(map(event_line, events), 80, colour=False):
+        assert text.isprintable()
+        assert width(text) <= 80
+
+
+def test_an_escape_that_is_not_written_out_would_reach_the_terminal() -> None:
+    # The control for the two tests above: it is `visible` that keeps it away.
+    assert not "\033[31m".isprintable()
+    assert visible("\033[31m\u202e") == "\\x1b[31m\\u202e"
+
+
+@given(st.text(), st.integers(0, 40))
+def test_what_is_fitted_is_as_wide_as_it_may_be(text: str, columns: int) -> None:
+    assert width(fit(text, columns)) <= columns
+    assert width(clip(text, columns)) <= columns
+    assert width(left(text, columns)) == width(right(text, columns)) == columns
+
+
+def test_a_long_name_is_shortened_in_its_middle() -> None:
+    assert fit("http://10.0.0.1:6081", 12) == "http:/…:6081"
+    assert clip("a long sentence", 6) == "a lon…"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (0, "0 ms"),
+        (0.35, "350 ms"),
+        (0.9999, "999 ms"),
+        (1.0, "1 s"),
+        (59.9, "59 s"),
+        (60, "1 min"),
+        (7200, "2 h"),
+        (9e6, "104 d"),
+    ],
+)
+def test_a_duration_is_one_number_with_its_unit(seconds: float, said: str) -> None:
+    assert duration(seconds) == said
+
+
+def test_a_time_is_told_as_a_person_would() -> None:
+    assert (ago(0.0, 1e9), ago(1e9, 1e9), ago(1e9 - 90, 1e9)) == ("never", "now", "1 min ago")
+    assert moment(1e9, 1e9).count(":") == 1
+    assert len(moment(1e9 - 9e4, 1e9).split()) == 3
+
+
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [(0, "0"), (9_999, "9,999"), (9_999.7, "10.0k"), (12_345, "12.3k"), (999_990, "1.0M"), (4e12, "4T")],
+)
+def test_a_count_stays_short(number: float, said: str) -> None:
+    assert count(number) == said
+
+
+@given(st.floats(0, 1e12))
+def test_rates_and_latencies_fit_their_columns(value: float) -> None:
+    assert len(rate(value)) <= 8
+    assert len(latency(value)) <= 8
+    assert len(count(value)) <= 7
+
+
+def test_a_sum_says_what_it_is_made_of() -> None:
+    assert by({"crash": 1, "reload": 2, "early": 0}) == "3 (crash 1, reload 2)"
+    assert (by({}), rate(0.25), latency(None)) == ("0", "0.2/s", "-")
