@@ -30,11 +30,14 @@ from invalidator.errors import BackendError
 from invalidator.messages import KINDS
 from invalidator.options import BackendOptions
 from invalidator.testing.hostile import FOUND, HOSTILE_KEYS, OTHER
-from invalidator.testing.rig import Rig, attempt, purge, stopped, suspended
+from invalidator.testing.rig import Rig, attempt, purge, settled, stopped, suspended
 
 if TYPE_CHECKING:
     from invalidator.messages import Failure
     from invalidator.testing.cache import CacheUnderTest
+
+
+CANARY = "invalidator:doctor:conformance"
 
 
 class BackendConformance(Rig):
@@ -216,7 +219,7 @@ class BackendConformance(Rig):
                 for backend in backends:
                     began = time.monotonic()
                     with pytest.raises(BackendError) as raised:
-                        backend.purge(self._batch(keys=(FOUND,)))
+                        settled(backend, self._batch(keys=(FOUND,)))
                     assert raised.value.retry
                     assert time.monotonic() - began < 2.0
                     assert not cache.secret or cache.secret not in str(raised.value)
@@ -236,6 +239,24 @@ class BackendConformance(Rig):
             for backend in backends:
                 with pytest.raises(BackendError):
                     backend.connect()
+
+    def test_a_canary_is_held_until_it_is_purged_and_its_neighbour_stays(self, cache: CacheUnderTest) -> None:
+        with self._stored(cache, OTHER) as backends:
+            if not all(backend.canary == "hold" for backend in backends):
+                pytest.skip(f"{self.type_name} does not offer `plant` and `holds`: its canary is not 'hold'")
+            for backend in backends:
+                assert not backend.holds(CANARY)
+                backend.plant(CANARY, 30.0)
+                assert backend.holds(CANARY)
+            assert purge(backends, self._batch(keys=(CANARY,))) == []
+            assert not any(backend.holds(CANARY) for backend in backends)
+            assert cache.holds(OTHER)
+
+    def test_a_canary_is_for_a_key_that_can_be_purged_alone(self, cache: CacheUnderTest) -> None:
+        with self._made(cache) as backends:
+            assert all(backend.canary in ("none", "purge", "hold") for backend in backends)
+            if any(backend.canary == "hold" for backend in backends):
+                assert "key" in self._options(cache).kinds()
 
     def test_closing_twice_is_closing(self, cache: CacheUnderTest) -> None:
         self._close(self._make(cache))

@@ -4,9 +4,11 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import pluggy
@@ -24,6 +26,10 @@ if TYPE_CHECKING:
 
     from invalidator.messages import Kind
     from invalidator.options import BackendOptions
+
+
+LONGEST_DEFERRAL = 30.0
+"""Seconds. A backend that puts off what it is asked for must come to it within these."""
 
 
 class Rig:
@@ -114,7 +120,30 @@ class Rig:
 
 def purge(backends: Sequence[Backend], batch: Batch) -> list[Failure]:
     """The failures of all of them. Raises BackendError."""
-    return [failure for backend in backends for failure in backend.purge(batch).failures]
+    return [failure for backend in backends for failure in settled(backend, batch)]
+
+
+def settled(backend: Backend, batch: Batch) -> list[Failure]:
+    """The failures, once nothing is put off any more: like a lane, this asks again when the time has come."""
+    failures: list[Failure] = []
+    patience = time.monotonic() + LONGEST_DEFERRAL
+    while time.monotonic() < patience:
+        result = backend.purge(batch)
+        failures += result.failures
+        if not result.deferred:
+            return failures
+        batch = replace(batch, **_fields(result.deferred))
+        threading.Event().wait(max(0.01, result.retry_after))
+    raise AssertionError(f"put off for {LONGEST_DEFERRAL:g} s: {result.deferred[:3]}, retry after {result.retry_after}")
+
+
+def _fields(targets: Sequence[Target]) -> dict[str, Any]:
+    """These targets as the fields of a batch."""
+    names: dict[Kind, str] = {"key": "keys", "tag": "tags", "prefix": "prefixes", "pattern": "patterns", "url": "urls"}
+    fields: dict[str, Any] = {
+        name: tuple(target.value for target in targets if target.kind == kind) for kind, name in names.items()
+    }
+    return {**fields, "all": any(target.kind == "all" for target in targets)}
 
 
 def attempt(backends: Sequence[Backend], batch: Batch) -> list[Failure]:
@@ -122,7 +151,7 @@ def attempt(backends: Sequence[Backend], batch: Batch) -> list[Failure]:
     failures: list[Failure] = []
     for backend in backends:
         try:
-            failures += backend.purge(batch).failures
+            failures += settled(backend, batch)
         except BackendError as error:
             failures.append(Failure(Target("key", batch.keys[0]), error.reason, retry=error.retry, detail=error.detail))
     return failures

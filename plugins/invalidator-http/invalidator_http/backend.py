@@ -13,7 +13,7 @@ from invalidator.messages import Failure, PurgeResult
 from invalidator_http.plan import Call, Planner
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from invalidator.http import Answer
     from invalidator.messages import Batch, Target
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 class HttpBackend(Backend):
     """Purges one target of `type: http`, over a few kept connections."""
+
+    canary = "purge"  # what a path holds is its origin's matter: we cannot plant anything
 
     def __init__(self, target: str, options: HttpOptions) -> None:
         origin = parse_origin(target)
@@ -56,6 +58,14 @@ class HttpBackend(Backend):
         (answer,) = self._client.exchange([request], time.monotonic() + self._connect_timeout)
         if isinstance(answer, BackendError):
             raise answer
+
+    def preview(self, batch: Batch) -> Iterator[str]:
+        """`PURGE http://127.0.0.1:6081/users:42`; of the headers, those that say what is purged and no other."""
+        calls, failures = self._planner.plan(batch)
+        for call in calls:
+            yield f"{call.request.method} {self.node}{call.request.target}{self._planner.told_by_headers(call)}"
+        for failure in failures:
+            yield f"no request for {failure.target.kind} {failure.target.value}: {failure.detail}"
 
     def close(self) -> None:
         """Close the connections."""

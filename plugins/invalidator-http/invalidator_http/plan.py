@@ -28,6 +28,7 @@ class Planner:
 
     def __init__(self, options: HttpOptions, authority: str) -> None:
         self._options = options
+        self._authority = authority
         self._hosts = options.host or (authority,)
         self._headers = tuple((name, value.get_secret_value()) for name, value in options.headers.items())
         soft = options.soft
@@ -69,6 +70,14 @@ class Planner:
         """The same call as one for each of its tags: a server that refuses many may do so for one of them."""
         host = call.request.host
         return [Call((target,), self._tagged([target.value], host, soft=soft)) for target in call.targets]
+
+    def told_by_headers(self, call: Call) -> str:
+        """What a call's headers say of what it is about: `, Host: shop.example, xkey: a b`. The others are secrets."""
+        told = {self._tag_header.lower(), self._options.ban_header.lower()} - {""}
+        set_by_operator = {name.lower() for name, _ in (*self._headers, *self._soft_headers)}
+        headers = [("Host", call.request.host)] if call.request.host != self._authority else []
+        headers += [pair for pair in call.request.headers if pair[0].lower() in told - set_by_operator]
+        return "".join(f", {name}: {value}" for name, value in headers)
 
     def _requests(self, target: Target, *, soft: bool) -> Iterable[Request]:
         if self._options.bans:

@@ -401,3 +401,31 @@ def test_a_missing_file_of_certificates_is_a_problem_for_check() -> None:
     given = options(targets=["https://a"], ca_file="/nonexistent/ca.pem")
     assert list(given.problems(None)) == ["ca_file: there is no file /nonexistent/ca.pem"]  # type: ignore[arg-type]
     assert list(options().problems(None)) == []  # type: ignore[arg-type]
+
+
+# What a dry run says.
+
+
+def previewed(batch: Batch, **given: Any) -> list[str]:
+    backend = HttpBackend("http://cache:6081", options(**given))
+    try:
+        return list(backend.preview(batch))
+    finally:
+        backend.close()
+
+
+def test_a_preview_has_a_line_for_each_request_and_no_secret() -> None:
+    given: dict[str, Any] = {"host": ["cache:6081", "shop.example"], "headers": {"X-Token": "s3cr3t"}}
+    assert previewed(batch(keys=("users:42", "a b", "../x")), **given) == [
+        "PURGE http://cache:6081/users:42",
+        "PURGE http://cache:6081/users:42, Host: shop.example",
+        "PURGE http://cache:6081/a%20b",
+        "PURGE http://cache:6081/a%20b, Host: shop.example",
+        "no request for key ../x: has a `.` or `..` segment",
+    ]
+
+
+def test_a_preview_says_what_stands_in_a_header_instead_of_the_path() -> None:
+    tags: dict[str, Any] = {"tag_header": "xkey", "headers": {"X-Ban": "s3cr3t"}}
+    assert previewed(batch(tags=("a", "b")), **tags) == ["PURGE http://cache:6081/, xkey: a b"]
+    assert previewed(batch(all=True), method="BAN") == ["BAN http://cache:6081/, X-Ban: obj.http.x-url ~ ^/"]

@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from invalidator import Backend, BackendError, Failure, PurgeResult, Target
+from invalidator_lru.cache import LRUCache
 from invalidator_lru.feeder import Feeder
 from invalidator_lru.records import feeder_name
 from invalidator_lru.table import TableError, open_table
@@ -22,9 +23,11 @@ class LruBackend(Backend):
     """Writes the generations of what a batch names, and vouches for the table while the subscription is proven."""
 
     inline = True
+    canary = "hold"
 
     def __init__(self, options: LruOptions, context: BackendContext, remake: Callable[[], bool] | None = None) -> None:
         self._path = options.path
+        self._reader: LRUCache | None = None
         self._feeder = Feeder(options.path, feeder_name(context.worker, context.backend), remake=remake)
 
     def purge(self, batch: Batch) -> PurgeResult:
@@ -48,6 +51,21 @@ class LruBackend(Backend):
             folder = self._path.parent if self._path.parent.exists() else self._path.parent.parent
             if not os.access(folder, os.W_OK | os.X_OK):
                 raise BackendError("unreachable", str(error)) from error
+
+    def plant(self, key: str, seconds: float) -> None:
+        """As an application does, in this process. Raises BackendError where applications would keep nothing."""
+        del seconds  # it goes with this process
+        reader = LRUCache(self._path, maxsize=1)
+        if not reader.set(key, True):
+            raise BackendError(
+                "unreachable",
+                f"{self._path}: not every worker that feeds this table vouches for it now: applications keep nothing",
+            )
+        self._reader = reader
+
+    def holds(self, key: str) -> bool:
+        """Whether an application that has it in memory is served."""
+        return self._reader is not None and self._reader.get(key) is not None
 
     def subscribed(self, until: float) -> None:
         """Vouch for the table until this monotonic second, or, with one that has passed, take that back."""

@@ -10,20 +10,25 @@ from invalidator_memcached.connection import Connection
 from invalidator_memcached.protocol import (
     END,
     FLUSH,
+    HELD,
     KEYS_PER_CHUNK,
+    MISSING,
     PING,
+    STORED,
     KeyTemplate,
     OneLine,
     Replies,
     deletes,
     is_error,
     is_gone,
+    looks,
     shown,
     soft_flags,
+    stores,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from invalidator import Batch
     from invalidator_memcached.options import MemcachedOptions
@@ -31,6 +36,8 @@ if TYPE_CHECKING:
 
 class MemcachedBackend(Backend):
     """Forgets keys on one node, over one connection that is opened when it is first needed and after every error."""
+
+    canary = "hold"
 
     def __init__(self, address: str, options: MemcachedOptions) -> None:
         self.node = address
@@ -53,6 +60,30 @@ class MemcachedBackend(Backend):
         if line != END:
             is_error(line)
             raise BackendError("server_error", shown(line))
+
+    def plant(self, key: str, seconds: float) -> None:
+        """See Backend."""
+        line = self._ask(stores(self._template, key, seconds), time.monotonic() + self._options.timeout)
+        if line != STORED:
+            is_error(line)
+            raise BackendError("server_error", shown(line))
+
+    def holds(self, key: str) -> bool:
+        """See Backend."""
+        line = self._ask(looks(self._template, key), time.monotonic() + self._options.timeout)
+        if line not in (HELD, MISSING):
+            is_error(line)
+            raise BackendError("server_error", shown(line))
+        return line == HELD
+
+    def preview(self, batch: Batch) -> Iterator[str]:
+        """See Backend."""
+        if batch.all:
+            yield f"flush_all on {self.node}"
+            return
+        word = "mark stale" if batch.soft and self._options.soft_ttl else "delete"
+        for key in self._template.holdable(batch.keys):
+            yield f"{word} {self._template.before}{key}{self._template.after} on {self.node}"
 
     def close(self) -> None:
         if self._connection is not None:

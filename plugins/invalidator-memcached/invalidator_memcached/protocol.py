@@ -17,6 +17,9 @@ KEYS_PER_CHUNK = 1000
 END = b"MN"
 PING = b"mn\r\n"
 FLUSH = b"flush_all\r\n"
+STORED = b"STORED"
+HELD = b"HD"
+MISSING = b"EN"
 _LONGEST_LINE = 2048
 _GONE = (b"HD", b"NF")
 _TOO_OLD = "it does not know the meta commands: memcached 1.6 or newer is needed"
@@ -43,6 +46,22 @@ def deletes(template: KeyTemplate, keys: Sequence[str], flags: str) -> bytes:
     """The deletes of one chunk of holdable keys, with `flags` behind each key, and the no-op that ends it."""
     between = f"{template.after}{flags}\r\nmd {template.before}"
     return f"md {template.before}{between.join(keys)}{template.after}{flags}\r\nmn\r\n".encode("ascii")
+
+
+def stores(template: KeyTemplate, key: str, seconds: float) -> bytes:
+    """Something under one key, for so long. Raises BackendError for a key that memcached cannot hold."""
+    return f"set {_name(template, key)} 0 {max(1, round(seconds))} 1\r\n1\r\n".encode("ascii")
+
+
+def looks(template: KeyTemplate, key: str) -> bytes:
+    """Whether there is something under one key; its value is left there. Raises BackendError as `stores` does."""
+    return f"mg {_name(template, key)}\r\n".encode("ascii")
+
+
+def _name(template: KeyTemplate, key: str) -> str:
+    if not template.holdable([key]):
+        raise BackendError("rejected", "memcached cannot hold a key of this name", retry=False)
+    return f"{template.before}{key}{template.after}"
 
 
 def soft_flags(ttl: float) -> str:

@@ -382,3 +382,16 @@ def test_a_name_that_does_not_resolve_is_unreachable() -> None:
     with backend_for("no-such-host.invalid:11211") as backend, pytest.raises(BackendError) as raised:
         backend.purge(batch("a"))
     assert (raised.value.reason, raised.value.retry) == ("unreachable", True)
+
+
+@pytest.mark.parametrize(
+    ("asked", "lines"),
+    [
+        (batch("a", "not one"), ["delete s:a on 127.0.0.1:1"]),
+        (batch("a", soft=True), ["mark stale s:a on 127.0.0.1:1"]),
+        (batch("a", all=True), ["flush_all on 127.0.0.1:1"]),
+    ],
+)
+def test_a_preview_says_what_would_be_sent_and_contacts_nobody(asked: Batch, lines: list[str]) -> None:
+    with backend_for("127.0.0.1:1", key="s:{key}", soft_ttl="30s") as backend:
+        assert list(backend.preview(asked)) == lines

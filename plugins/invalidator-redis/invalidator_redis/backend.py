@@ -29,6 +29,8 @@ _NOT_UTF8 = BackendError("rejected", "cannot be written in UTF-8")
 class RedisBackend(Backend):
     """Forgets on one server, over one connection that is opened when it is first needed and after every error."""
 
+    canary = "hold"
+
     def __init__(self, options: RedisOptions) -> None:
         self._options = options
         self._template = KeyTemplate(options.key)
@@ -62,10 +64,26 @@ class RedisBackend(Backend):
             self.close()
             raise
 
+    def plant(self, key: str, seconds: float) -> None:
+        """See Backend."""
+        self._ask_of("SET", key, "1", "EX", max(1, round(seconds)))
+
+    def holds(self, key: str) -> bool:
+        """See Backend."""
+        return bool(self._ask_of("EXISTS", key) == 1)
+
     def close(self) -> None:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+    def _ask_of(self, command: str, key: str, *more: str | int) -> Reply:
+        deadline = time.monotonic() + 2 * self._options.timeout
+        try:
+            return ask(self._connected(deadline), [(command, *self._template.names([key]), *more)], deadline)[0]
+        except BaseException:
+            self.close()
+            raise
 
     def _flush(self, deadline: float) -> None:
         # ASYNC: the keys are gone at once, and their memory is given back without anybody waiting for it.

@@ -1,0 +1,66 @@
+"""What the workers' user may do, and what ours may not see. Pure; `trial` and `reading` have asked."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from invalidator.doctor.finding import Finding, Kind
+from invalidator.doctor.wording import listed, shown
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from invalidator.doctor.facts import Facts, Refusal
+    from invalidator.doctor.servers import Server
+
+ENOUGH = Kind("rights.enough", "ok", "Every worker may do what it needs")
+DENIED = Kind(
+    "rights.denied",
+    "wrong",
+    "A worker's user lacks a right",
+    "The worker cannot subscribe, and tries for ever. A pattern has to be granted exactly as it stands in the"
+    " topology.",
+    "ACL SETUSER {user} +client|setname +select +ping +psubscribe +subscribe '&{pattern}'; and the same in its ACL"
+    " file, or ACL SAVE.",
+)
+FAILED = Kind(
+    "rights.failed",
+    "wrong",
+    "Subscribing fails",
+    "A worker that does the same fails in the same way, and tries for ever.",
+    "Read the server's words, and its log.",
+)
+UNSEEN = Kind(
+    "redis.unseen",
+    "note",
+    "Some of it could not be looked at",
+    "What depends on it was not judged, or was judged by the server's defaults. Managed servers often refuse CONFIG.",
+    "ACL SETUSER {user} {grants} (the worker itself needs none of it), or ask whoever runs the server.",
+)
+KINDS = (ENOUGH, DENIED, FAILED, UNSEEN)
+
+
+def findings(server: Server, facts: Facts) -> Iterator[Finding]:
+    """The workers' rights, then our own."""
+    loading = facts.info.get("loading") == "1"  # a finding of its own, and what everything is refused with
+    patterns = {worker.name: worker.pattern for worker in server.workers}
+    users = {worker.name: shown(settings.url.username or "default", 60) for worker, settings in server.hears}
+    for trial in facts.trials:
+        pattern = patterns[trial.worker]
+        evidence = f"worker {trial.worker}, as {users[trial.worker]}: {trial.step}: {trial.why}"
+        if trial.denied:
+            yield DENIED.found(server.subject, evidence, user=users[trial.worker], pattern=pattern)
+        elif trial.why and not loading:
+            yield FAILED.found(server.subject, evidence)
+    fine = [f"{trial.worker} ({patterns[trial.worker]})" for trial in facts.trials if not trial.why]
+    if fine:
+        yield ENOUGH.found(server.subject, f"connected with a name, pinged and subscribed as {listed(fine)}")
+    if unseen := [each for each in facts.refused if not (loading and "loading" in each.why)]:
+        told = "; ".join(f"{each.command}: {shown(each.why, 90)}" for each in unseen)
+        grants = " ".join(dict.fromkeys(map(_grant, unseen)))
+        yield UNSEEN.found(server.subject, told, user=server.user, grants=grants)
+
+
+def _grant(refusal: Refusal) -> str:
+    words = refusal.command.lower().split()
+    return f"+{words[0]}" if words[0] in ("info", "ping") else f"+{'|'.join(words[:2])}"

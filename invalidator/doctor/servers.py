@@ -1,0 +1,88 @@
+"""The Redis servers of a topology: each once, with the workers that hear it. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from invalidator.doctor.wording import shown
+
+if TYPE_CHECKING:
+    from invalidator.topology.models import RedisSettings, Topology, WorkerSpec
+    from invalidator.topology.redis_url import RedisUrl
+
+_GLOB = "*?[\\"
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """One Redis, and the workers that hear it, each with the settings by which it goes there."""
+
+    name: str
+    hears: tuple[tuple[WorkerSpec, RedisSettings], ...]
+
+    @property
+    def subject(self) -> str:
+        """What findings about it are about."""
+        return f"redis {self.name}"
+
+    @property
+    def workers(self) -> tuple[WorkerSpec, ...]:
+        """In the order of the topology."""
+        return tuple(worker for worker, _ in self.hears)
+
+    @property
+    def ways(self) -> dict[RedisSettings, list[WorkerSpec]]:
+        """The distinct settings, the first worker's first, and who has them."""
+        found: dict[RedisSettings, list[WorkerSpec]] = {}
+        for worker, settings in self.hears:
+            found.setdefault(settings, []).append(worker)
+        return found
+
+    @property
+    def user(self) -> str:
+        """As whom we come."""
+        return shown(self.hears[0][1].url.username or "default", 60)
+
+    @property
+    def globs(self) -> frozenset[str]:
+        """The patterns that PUBSUB NUMPAT counts."""
+        return frozenset(worker.pattern for worker in self.workers if is_glob(worker.pattern))
+
+    @property
+    def channels(self) -> frozenset[str]:
+        """The channels that PUBSUB NUMSUB counts: patterns without a glob character are subscribed as these."""
+        return frozenset(worker.pattern for worker in self.workers if not is_glob(worker.pattern))
+
+
+def is_glob(pattern: str) -> bool:
+    """Whether a worker sends PSUBSCRIBE for it."""
+    return any(char in pattern for char in _GLOB)
+
+
+def client_name(worker: WorkerSpec) -> str:
+    """How a worker's subscription calls itself in CLIENT LIST."""
+    return f"invalidator:{worker.name}"
+
+
+def servers(topology: Topology) -> list[Server]:
+    """In the order of the workers. Two databases or users of one server are one: Pub/Sub knows no databases."""
+    found: dict[str, list[tuple[WorkerSpec, RedisSettings]]] = {}
+    for worker in topology.workers:
+        settings = topology.redis_of(worker)
+        found.setdefault(place(settings.url), []).append((worker, settings))
+    return [Server(name, tuple(pairs)) for name, pairs in found.items()]
+
+
+def place(url: RedisUrl) -> str:
+    """Where this URL leads, without user, password and database."""
+    if url.path:
+        return f"unix:{shown(url.path)}"
+    hosts = ",".join(f"{_host(host)}:{port}" for host, port in url.hosts)
+    return f"{shown(url.master)} (Sentinels {hosts})" if url.master else hosts
+
+
+def _host(name: str) -> str:
+    name = shown(name.lower().rstrip("."))
+    name = "127.0.0.1" if name == "localhost" else name
+    return f"[{name}]" if ":" in name else name
