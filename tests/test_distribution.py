@@ -12,7 +12,7 @@ import pytest
 from tests.support.environments import REPOSITORY, Environment, dependencies
 
 PLUGINS = sorted(path.parent for path in REPOSITORY.glob("plugins/*/pyproject.toml"))
-TYPES = ["http", "log", "lru", "memcached", "redis"]
+TYPES = ["cloudflare", "fastly", "http", "log", "lru", "memcached", "redis"]
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,34 @@
+"""The API token: from the topology, or from a file that is read anew each time, so that it can be rotated."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from invalidator.errors import BackendError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_LONGEST = 4096
+_WORD = re.compile(rf"[!-~]{{1,{_LONGEST}}}", re.ASCII)
+
+
+def read_token(token: str | None, file: Path | None) -> str:
+    """The token as it is now. Raises BackendError, in which neither it nor the file's contents are named."""
+    if file is None:
+        return checked(token or "", "token")
+    try:
+        with file.open("rb") as opened:
+            data = opened.read(_LONGEST + 1)
+    except OSError as error:
+        # To be tried again: whoever rotates a token may remove the file for a moment.
+        raise BackendError("auth", f"token_file cannot be read: {error.strerror}", retry_after=1.0) from error
+    return checked(data.decode("latin-1").strip(), "token_file")
+
+
+def checked(text: str, name: str) -> str:
+    """The text, if a header can hold it as a token. Raises BackendError."""
+    if not _WORD.fullmatch(text):
+        raise BackendError("auth", f"{name} holds no token: one word of visible ASCII", retry_after=1.0)
+    return text
