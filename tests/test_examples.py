@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from tests.support.stores import RedisServer
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
-NAMES = sorted(path.name for path in EXAMPLES.iterdir() if path.is_dir())
+FOLDERS = sorted(path.name for path in EXAMPLES.iterdir() if path.is_dir())
+NAMES = sorted(path.parent.name for path in EXAMPLES.glob("*/topology.yaml"))
 PUBLISH = "invalidator publish"
 
 
@@ -187,11 +188,12 @@ def ask(application: subprocess.Popen[str]) -> str:
     return application.stdout.readline().strip()
 
 
-def test_every_example_is_listed_and_is_run_here() -> None:
+def test_every_example_is_listed_and_each_with_a_topology_is_run_here() -> None:
     listed = (EXAMPLES / "README.md").read_text()
     here = Path(__file__).read_text()
     assert NAMES
-    assert [name for name in NAMES if f"[{name}]({name}/)" not in listed or f'example("{name}"' not in here] == []
+    assert [name for name in FOLDERS if f"[{name}]({name}/)" not in listed] == []
+    assert [name for name in NAMES if f'example("{name}"' not in here] == []
 
 
 @pytest.mark.parametrize("name", NAMES)

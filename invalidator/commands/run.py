@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from pathlib import Path
@@ -27,7 +28,12 @@ from invalidator import logs, signals
 )
 def command(file: Path, log_level: logs.Level, log_format: logs.Format) -> None:
     """Run the daemon in the foreground, until TERM or INT. HUP reads the topology again."""
-    signals.hold_back(signal.SIGHUP)  # until there is a handler; what follows takes a while
+    held: tuple[signal.Signals, ...] = (signal.SIGHUP,)
+    if os.getpid() == 1:
+        # The kernel drops what process 1 has no handler for: a container that is told to end while it starts would not.
+        held = (signal.SIGHUP, signal.SIGTERM, signal.SIGINT)
+    for number in held:
+        signals.hold_back(number)  # until there is a handler; what follows takes a while
     from invalidator.supervision.supervisor import Supervisor  # noqa: PLC0415  # --help need not wait for it
     from invalidator.topology.load import Loaded, load  # noqa: PLC0415
     from invalidator.topology.state import prepare  # noqa: PLC0415
@@ -47,5 +53,6 @@ def command(file: Path, log_level: logs.Level, log_format: logs.Format) -> None:
     for warning in loaded.warnings:
         log.warning("topology.warning", text=str(warning))
     supervisor = Supervisor(loaded, read)
-    signals.let_through(signal.SIGHUP)
+    for number in held:
+        signals.let_through(number)
     sys.exit(supervisor.run())

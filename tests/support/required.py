@@ -17,6 +17,10 @@ _PACKAGE_OF = {
     "cache_purge": "libnginx-mod-http-cache-purge",
     "varnishd": "varnish",
     "vmod_xkey": "varnish-modules",
+    "prometheus": "prometheus",
+    "promtool": "prometheus",
+    "systemd-analyze": "systemd",
+    "chromium": "chromium",
 }
 PACKAGES = frozenset(_PACKAGE_OF.values())
 _MODULES = {
@@ -26,7 +30,7 @@ _MODULES = {
 
 
 def require(name: str) -> Path:
-    """Where it is: a program (`redis`, `memcached`, `nginx`, `varnishd`) or a module (`vmod_xkey`, `cache_purge`)."""
+    """Where it is: a program (`redis`, `nginx`, `promtool`, …) or a module (`vmod_xkey`, `cache_purge`)."""
     found = _module(name) if name in _MODULES else _program(name)
     if found is None:
         pytest.skip(
