@@ -2,7 +2,7 @@
 # `make test ARGS="-k lru"` and `make demo ARGS="--seconds 3"` pass arguments on.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format docs clean
+.PHONY: help demo test check format docs screenshot clean
 
 VENV := .venv
 RUN := $(VENV)/bin/
@@ -31,6 +31,11 @@ format: $(STAMP) ## formats the code, and mends what the linter can mend
 
 docs: $(STAMP) ## writes again what is derived from the models: example, schema, reference
 	@$(RUN)python -m invalidator.topology.reference
+	@$(RUN)python -m invalidator.doctor.page
+	@$(RUN)python -m invalidator.units
+
+screenshot: $(STAMP) ## draws docs/status-page.png again, in a minute, from a daemon at work (needs chromium)
+	@$(RUN)python -m tests.support.screenshot $(ARGS)
 
 clean: ## removes the virtual environment and every cache
 	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

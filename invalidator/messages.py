@@ -146,8 +146,12 @@ class PurgeResult:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What became of one Batch: the backend's answer to it, and how long it took (seconds)."""
+    """What became of one Batch: the backend's answer to it, and how long it took (seconds).
+
+    After a `dry_run` nobody was asked, and what the result names as purged has been skipped.
+    """
 
     batch: Batch
     result: PurgeResult
     seconds: float
+    dry_run: bool = False

@@ -55,7 +55,7 @@ def test_every_command_explains_itself(name: str, capsys: pytest.CaptureFixture[
     [
         ([], "Usage: invalidator"),
         (["chekc"], "no such command 'chekc' — did you mean 'check'?"),
-        (["status"], "no such command 'status'"),
+        (["drill"], "no such command 'drill'"),
         (["check"], "Missing option '-c'"),
         (["check", "--nope"], "No such option"),
         (["plugins", "lgo"], "no plugin 'lgo' is installed — did you mean 'log'?"),
