@@ -9,27 +9,21 @@ import time
 from typing import TYPE_CHECKING
 
 from invalidator.backoff import RESTART_WINDOW, restart_delay
-from invalidator.channel import Orders
 from invalidator.slots import READY, alive_for, is_subscribed
 from invalidator.status import Event, Failure, WorkerState
-from invalidator.supervision.accounts import Account
+from invalidator.supervision.contact import Contact
 from invalidator.supervision.history import History
 from invalidator.supervision.metrics import PLANNED_RESTARTS, RESTART_REASONS, Totals, WorkerView
 from invalidator.topology.gaps import gap_policy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from multiprocess.context import ForkProcess
 
-    from invalidator.channel import Channel, Dropped, Heard, Outcome
+    from invalidator.channel import Channel
     from invalidator.logs import Logger
     from invalidator.slots import Region, Snapshot
     from invalidator.supervision.accounts import Errors
     from invalidator.topology.models import SupervisorSettings, Topology, WorkerSpec
-
-_PACKETS_AT_ONCE = 200
-"""Of what a worker says, in one turn of the loop: the others have something to say too."""
 
 
 class Child:
@@ -39,9 +33,8 @@ class Child:
         self.spec = spec
         self.topology = topology
         self.state: WorkerState = "BACKOFF"
-        self.account = Account(spec.name, errors)
+        self.contact = Contact(spec.name, errors)
         self.history = History()
-        self.orders = Orders()
         self.last_exit: Failure | None = None
         self.process: ForkProcess | None = None
         self.region: Region | None = None
@@ -49,8 +42,6 @@ class Child:
         self.restarts = dict.fromkeys(RESTART_REASONS, 0)
         self._log = log.bind(worker=spec.name)
         self._errors = errors
-        self._channel: Channel | None = None
-        self._ordered = self.orders
         self._began = now
         self._due = now
         self._crashes: list[float] = []
@@ -94,26 +85,10 @@ class Child:
         live = self.region.snapshot() if self.region else None
         return self.totals.plus(live, [lane.backend for lane in self.spec.backends])
 
-    def fileno(self) -> int | None:
-        """Readable when the process has something to say."""
-        return self._channel.fileno() if self._channel and not self._channel.closed else None
-
-    def hear(self, watch: Callable[[Heard | Outcome | Dropped], None]) -> None:
-        """Take in what the process has said; lines for a tap go to `watch`."""
-        if self._channel and not self._channel.closed:
-            for packet in self._channel.receive(_PACKETS_AT_ONCE):
-                self.account.take(packet, watch)
-
-    def order(self, orders: Orders) -> None:
-        """Want something else of it from now on, and of its successors."""
-        self.orders = orders
-        if self._ordered != orders and self._channel and self._channel.send(orders):
-            self._ordered = orders
-
     def begin(self, region: Region, process: ForkProcess, channel: Channel, now: float) -> None:
         """It has been forked, with the orders that there were."""
-        self.region, self.process, self._channel = region, process, channel
-        self._ordered = self.orders
+        self.region, self.process = region, process
+        self.contact.begin(channel)
         self._began = now
         self.state = "STARTING"
         self._heard = now
@@ -145,7 +120,7 @@ class Child:
         """Notice what it says of itself, and kill it if it says nothing or does not stop in time."""
         if self.process is None or self.region is None:
             return
-        self.order(self.orders)  # again, if there was no room for it
+        self.contact.repeat()
         if self.state == "STARTING" and self.region.word("state") >= READY:
             self.state = "RUNNING"
             self._was_ready = True
@@ -210,10 +185,7 @@ class Child:
         self.process.join()
         self.process.close()
         self.process = None
-        if self._channel:
-            self._channel.close()
-            self._channel = None
-        self.account.forget()
+        self.contact.end()
         if self.state == "STOPPING" and not self._next_spec:
             self.state = "EXITED"
             self._log.info("worker.stopped", pid=pid, exit=code)

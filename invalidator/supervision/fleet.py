@@ -67,7 +67,7 @@ class Fleet:
         for child in self:
             if child.process is not None:
                 yield child.process.sentinel
-            if (fd := child.fileno()) is not None:
+            if (fd := child.contact.fileno()) is not None:
                 yield fd
 
     def next_due(self, now: float) -> float:
@@ -80,7 +80,7 @@ class Fleet:
     def turn(self, now: float) -> None:
         """Hear what they say, reap the dead, look at the living, and fork those whose time has come."""
         for child in self:
-            child.hear(self.watch)
+            child.contact.hear(self.watch)
             if child.reap(now):
                 self._reaped(child)
         for child in self:
@@ -154,9 +154,9 @@ class Fleet:
     def _started(self, child: Child, region: Region) -> tuple[ForkProcess, Channel]:
         ours, theirs = pair()
         try:
-            line = Line(theirs, child.orders)
+            line = Line(theirs, child.contact.orders)
             part = Part(child.topology, child.spec, self.loaded.plugins, region, line, is_restart=child.starts > 0)
-            channels = (fd for other in self if (fd := other.fileno()) is not None)
+            channels = (fd for other in self if (fd := other.contact.fileno()) is not None)
             ties = Ties(os.getpid(), *self._lifeline, (*self._surroundings.sockets(), *channels, ours.fileno()))
             arguments = (part, ties, self._surroundings.wake)
             process = self._context.Process(target=be_worker, args=arguments, name=child.spec.name)

@@ -83,7 +83,7 @@ class Operations:
                 self._do(asked, now)
         self._waits.turn(now)
         for child in self._fleet:
-            child.order(replace(child.orders, tapped=self._peers.is_watched(child.spec.name)))
+            child.contact.order(replace(child.contact.orders, tapped=self._peers.is_watched(child.spec.name)))
 
     def stop(self, now: float) -> None:
         """The daemon ends: whoever waits would wait in vain."""
@@ -137,7 +137,7 @@ class Operations:
         if not children:
             raise Refusal(refused("name a worker, or all of them", EXIT_USAGE))
         for child in children:
-            child.order(replace(child.orders, paused=paused))
+            child.contact.order(replace(child.contact.orders, paused=paused))
         return done(f"{'paused' if paused else 'resumed'}: {_listed(children)}")
 
     def _restart(self, peer: Peer, request: Restart, now: float) -> Answer | None:

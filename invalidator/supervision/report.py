@@ -89,7 +89,7 @@ def _because(failure: Failure | None) -> str:
 def _worker(child: Child, now: float, wall: float, redacted: Callable[[str], str]) -> Worker:
     words = child.words()
     topology = child.topology
-    said = child.account.subscription
+    said = child.contact.account.subscription
     subscribed = child.is_subscribed(now)
     waits = child.state == "BACKOFF"
     return Worker(
@@ -99,11 +99,11 @@ def _worker(child: Child, now: float, wall: float, redacted: Callable[[str], str
         redis=redacted(str(topology.redis_of(child.spec).url)),
         pid=child.pid,
         uptime=child.uptime(now),
-        paused=child.orders.paused,
+        paused=child.contact.orders.paused,
         subscribed=subscribed,
         subscribed_since=said.at if said and said.live and subscribed else 0.0,
         last_message=words.worker["last_message_ns"] / 1e9,
-        trouble=child.last_exit if waits else child.account.trouble(),
+        trouble=child.last_exit if waits else child.contact.account.trouble(),
         next_try=max(0.0, child.due - now) if waits else None,
         restarts={reason: count for reason, count in child.restarts.items() if count},
         gaps=_counted(words.worker, "gap:"),
@@ -118,7 +118,7 @@ def _worker(child: Child, now: float, wall: float, redacted: Callable[[str], str
 
 def _lanes(child: Child, words: Snapshot) -> Iterator[Lane]:
     for spec in child.spec.backends:
-        said = [report for (backend, _), report in child.account.lanes.items() if backend == spec.backend]
+        said = [report for (backend, _), report in child.contact.account.lanes.items() if backend == spec.backend]
         for one in said or [LaneReport(backend=spec.backend)]:
             yield _lane(child, spec, one, words)
 
