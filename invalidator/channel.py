@@ -56,7 +56,7 @@ class LaneReport(msgspec.Struct, frozen=True, kw_only=True, tag_field="what", ta
 
 
 class Heard(msgspec.Struct, frozen=True, kw_only=True, tag_field="what", tag="message"):
-    """For a tap: a message has been decoded."""
+    """For a tap: a message has been decoded. `rejected`: why it was not, or why some of its targets are left out."""
 
     at: float
     worker: str
@@ -66,6 +66,7 @@ class Heard(msgspec.Struct, frozen=True, kw_only=True, tag_field="what", tag="me
     id: str = ""
     source: str = ""
     soft: bool = False
+    rejected: tuple[str, ...] = ()
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True, tag_field="what", tag="outcome"):

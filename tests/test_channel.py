@@ -22,6 +22,7 @@ from invalidator.channel import (
     pair,
 )
 from invalidator.messages import Message, Receipt
+from invalidator.pipeline.policy import Policy
 from invalidator.pipeline.tap import MOST_A_SECOND, Tap
 from tests.support.waiting import wait_until
 
@@ -121,6 +122,46 @@ def test_a_tap_says_what_became_of_each_target(ends: tuple[Channel, Channel]) ->
         "deferred": ((off,), ""),
     }
     assert {(line.node, line.backend, line.seconds) for line in lines.values()} == {("node:1", "edge", 0.5)}
+
+
+def test_a_tap_says_that_a_message_was_rejected_and_where_a_kind_is_skipped(ends: tuple[Channel, Channel]) -> None:
+    key, tag = Target("key", "users:1"), Target("tag", "users")
+    lanes = [Policy("users", "objects", frozenset({"key"})), Policy("users", "near")]
+    tap = Tap(ends[0], "users", lanes)
+    tap.heard(Message(b"cache:x", b"{"), Invalidation((), rejected=("json", "json")))
+    tap.heard(*message(key, tag))
+    refused, _, skipped = heard(ends[1])  # and no line for the lane that purges both
+
+    assert isinstance(refused, Heard)
+    assert (refused.targets, refused.rejected) == ((), ("json",))
+    assert isinstance(skipped, Outcome)
+    assert (skipped.backend, skipped.end, skipped.targets) == ("objects", "skipped", (tag,))
+
+
+def test_what_was_dropped_is_told_though_nothing_comes_any_more(ends: tuple[Channel, Channel]) -> None:
+    tap = tapped(ends[0])
+    for _ in range(2 * MOST_A_SECOND + 1):  # of two seconds, one has too many
+        tap.heard(*message(Target("key", "k")))
+    lines: list[Packet] = []
+
+    def told() -> bool:
+        tap.turn()
+        lines.extend(heard(ends[1]))
+        return any(isinstance(line, Dropped) for line in lines)
+
+    wait_until(told, 5)
+
+
+def test_a_flood_of_messages_leaves_room_for_what_became_of_them(ends: tuple[Channel, Channel]) -> None:
+    tap = tapped(ends[0])
+    lines: list[Packet] = []
+    for _ in range(MOST_A_SECOND + 1):
+        tap.heard(*message(Target("key", "k")))
+        lines += heard(ends[1])
+    tap.done("", Receipt(Batch(worker="users", backend="b", keys=("k",), deadline=0.0), PurgeResult(), 0.1))
+    lines += heard(ends[1])
+
+    assert isinstance(lines[-1], Outcome)
 
 
 def test_a_tap_that_is_off_says_nothing(ends: tuple[Channel, Channel]) -> None:

@@ -212,6 +212,12 @@ def test_a_reload_that_waits_in_vain_names_the_worker_and_says_why(
     assert "refused" in err.lower()
     assert "good" not in err
 
+    code, _, err = tell(run, "reload", "--wait", "--timeout", "0.3")
+    assert (code, err.partition(" is ")[0]) == (1, "waited 0.3 s in vain: bad"), "it has not taken effect by now either"
+    run.write(topology(server, "good", "bad"))
+    assert tell(run, "reload", "--wait")[0] == 0
+    assert tell(run, "reload", "--wait") == (0, "reloaded: 2 kept\n", "")
+
 
 def test_a_worker_that_is_removed_and_does_not_end_is_waited_for_too(
     redis_server: MakeRedis, daemon: MakeDaemon, tell: Callable[..., Run]

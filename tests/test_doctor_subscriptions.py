@@ -114,6 +114,19 @@ def test_a_daemon_that_has_not_read_the_new_topology(redis_server: MakeRedis, da
     assert not {"subscription.missing", "subscription.elsewhere"} & diagnosed(run.file).ids()
 
 
+def test_as_many_patterns_as_there_should_be_and_one_of_them_is_another(
+    redis_server: MakeRedis, daemon: MakeDaemon
+) -> None:
+    server = redis_server()
+    run = daemon(topology(server.url, workers=[worker("users", PATTERN), worker("orders", ORDERS)]))
+    assert "subscription.elsewhere" not in diagnosed(run.file).ids()
+    run.write(topology(server.url, workers=[worker("users", PATTERN), worker("orders", f"{ORDERS}x")]))
+    report = diagnosed(run.file)
+    assert "PUBSUB NUMPAT is 2, 2 expected" in report.evidence("subscription.counted")
+    assert f"worker orders, pattern {ORDERS}x: NUMPAT grew" in report.evidence("subscription.elsewhere")
+    assert report.code == 1
+
+
 def test_a_worker_that_is_stopped_is_one_that_nobody_pings_for(redis_server: MakeRedis, daemon: MakeDaemon) -> None:
     server = redis_server()
     run = daemon(topology(server.url, redis=quick(server.url)))

@@ -106,10 +106,13 @@ def test_a_flush_that_a_pause_holds_back_is_owed(tmp_path: Path) -> None:
     dispatcher.pause()
     rig.lane.flush("start", clock())
     dispatcher.turn()
-    assert not dispatcher.is_settled()
+    assert dispatcher.is_flushing()
+    assert dispatcher.is_settled(), "whoever restarts a paused worker need not wait for the end of the pause"
     dispatcher.resume()
+    assert not dispatcher.is_settled()
     dispatcher.turn()
     assert dispatcher.is_settled()
+    assert not dispatcher.is_flushing()
 
 
 def test_whoever_looks_on_gets_a_receipt_for_each_batch(tmp_path: Path) -> None:

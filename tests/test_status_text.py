@@ -126,6 +126,10 @@ TARGETS = (("key", "users:42"), ("key", "users:43"), ("tag", "vip"), ("all", "")
             Outcome(at=0.125, worker="users", backend="edge", end="failed", reason="timeout", targets=TARGETS[:1]),
             "users        → edge  failed timeout  key users:42",
         ),
+        (
+            Heard(at=0.125, worker="users", channel="cache:x", targets=TARGETS[:1], rejected=("control", "empty")),
+            "users        cache:x  rejected: control, empty  key users:42",
+        ),
     ],
 )
 def test_each_event_is_a_line(event: Heard | Outcome, said: str) -> None:

@@ -135,6 +135,40 @@ def test_what_went_early_goes_once_more_when_the_origins_flush_stands_for_it() -
     assert asked(tiers) == [(10.2, ("users:a",)), (11.2, ("users:a",))]
 
 
+def test_what_went_early_twice_is_remembered_for_every_server_that_owes_it() -> None:
+    tiers = Tiers(LATE, origins=2, on_gap=False)
+    tiers.offer(A)
+    tiers.take(0)
+    tiers.gap()
+    tiers.offer(A)
+    tiers.advance(15.0)
+    tiers.settle(0)
+    tiers.advance(15.0)
+    for place in (0, 1):
+        purge_origin(tiers, place)
+        tiers.advance(1.0)
+    assert [at for at, _ in asked(tiers)] == [10.2, 15.2, 25.2, 30.2, 31.2]
+
+
+@pytest.mark.parametrize(
+    ("on_gap", "scope", "lost"),
+    [(True, Target("all"), 0), (True, Target("prefix", "users:"), 1), (False, Target("all"), 1)],
+)
+def test_more_that_went_early_than_is_remembered_is_flushed_or_counted_as_lost(
+    on_gap: bool, scope: Target, lost: int
+) -> None:
+    tiers = Tiers(LATE, limit=3, on_gap=on_gap, flush=(scope,))
+    for names in ("ab", "cd"):
+        tiers.offer(*(Target("key", name) for name in names))
+        tiers.advance(11.0)
+    purge_origin(tiers)  # its flush: it had no room for them all either
+    tiers.advance(1.0)
+    last = [batch for at, batch in tiers.attempts if at > 22.0]
+    assert ({batch.cause for batch in last} >= {"overflow"}) is on_gap
+    assert tiers.edge.ends["lost"] == lost
+    assert tiers.adds_up()
+
+
 def test_what_the_origin_gives_up_goes_to_the_edge_all_the_same() -> None:
     tiers = Tiers(LATE)
     tiers.offer(A)
@@ -342,7 +376,8 @@ class AnyOrder(RuleBasedStateMachine):
         if hasattr(self, "tiers"):
             self.tiers.finish()
             self.adds_up()
-            if not self.tiers.edge.ends["dead"] and not self.tiers.far.ends["dead"]:
+            ends = [lane.ends for lane in (self.tiers.edge, self.tiers.far)]
+            if not any(each["dead"] or each["lost"] for each in ends):
                 assert self.tiers.too_early() == {}
 
 

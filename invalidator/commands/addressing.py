@@ -25,11 +25,15 @@ def addressed(command: F) -> F:
         "-c",
         "--config",
         "file",
-        type=click.Path(path_type=Path, dir_okay=False),
+        type=click.Path(path_type=Path, dir_okay=False, readable=False),
         help="Ask the daemon of this topology.",
     )
     path = click.option(
-        "--socket", "path", type=click.Path(path_type=Path), help="Ask the daemon at this control socket."
+        "--socket",
+        "path",
+        # Whether it may be read is for us to say, with the exit code for it: to click it would be a mistake of usage.
+        type=click.Path(path_type=Path, readable=False),
+        help="Ask the daemon at this control socket.",
     )
     return config(path(command))
 

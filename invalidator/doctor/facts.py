@@ -57,12 +57,16 @@ class Refusal(NamedTuple):
 
 
 class RightsTrial(NamedTuple):
-    """What came of doing what a worker does. `step` is where it ended; `why` is empty if it did not."""
+    """What came of doing what a worker does. `step` is where it ended; `why` is empty if it did not.
+
+    `alone`: NUMPAT grew each time that we subscribed to the worker's pattern.
+    """
 
     worker: str
     step: str
     why: str
     denied: bool = False
+    alone: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,7 +43,8 @@ def verdict(findings: Sequence[Finding], file: str) -> str:
     plural["note"] = f"note{'s' * (counts['note'] != 1)}"
     said = ", ".join(f"{counts[level]} {plural.get(level, level)}" for level in LEVELS if counts[level])
     word = "something is wrong" if is_wrong(findings) else "nothing is wrong"
-    return f"{file}: {word}: {said}"
+    line = f"{file}: {word}: {said}"
+    return line if len(line) <= WIDTH else f"{file}:\n{word}: {said}"
 
 
 def is_wrong(findings: Sequence[Finding]) -> bool:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from invalidator.doctor.finding import Finding, Kind
 from invalidator.doctor.servers import client_name, is_glob
+from invalidator.doctor.standing import identity
 from invalidator.doctor.wording import counted, lasting, listed, shown
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ UNSEEN = Kind(
     "subscription.unseen",
     "note",
     "Whose subscriptions these are cannot be seen",
-    "There are enough of them, but without CLIENT LIST nobody can say whether they are the workers'.",
+    "Those that could be counted are enough, but without CLIENT LIST nobody can say whether they are the workers'.",
     "ACL SETUSER {user} +client|list",
 )
 KINDS = (THERE, COUNTED, NO_DAEMON, MISSING, ELSEWHERE, SILENT, TOO_FEW, UNSEEN)
@@ -126,10 +127,19 @@ def _elsewhere(worker: WorkerSpec, there: Sequence[Client], server: Server, fact
         all_there = all(_of(other, facts.clients or ()) for other in server.workers)
         if all_there and facts.numpat is not None and facts.numpat < len(server.globs):
             return "all connections are there, and fewer patterns than they should have"
+        alone = {trial.worker for trial in facts.trials if trial.alone}
+        if worker.name in alone and _counts_distinct(facts):
+            return "NUMPAT grew when the doctor subscribed to it too, so nobody else had"
         return ""
     if (facts.numsub or {}).get(worker.pattern) == 0:
         return f"PUBSUB NUMSUB {worker.pattern} is 0"
     return ""
+
+
+def _counts_distinct(facts: Facts) -> bool:
+    """Whether NUMPAT counts a pattern once, however many have it: before 6.2 it counted subscriptions."""
+    name, version = identity(facts)
+    return name == "Valkey" or (name == "Redis" and version >= (6, 2))
 
 
 def _by_numbers(server: Server, facts: Facts, counts: str) -> Iterator[Finding]:

@@ -71,7 +71,7 @@ def assemble(part: Part, lifeline: int, announce: Callable[[], None], log: Logge
     waker = Waker()
     signals = Signals(waker, wanted=[signal.SIGTERM], ignored=[signal.SIGINT, signal.SIGHUP])
     settings = part.topology.redis_of(spec)
-    tap = Tap(part.line.channel, spec.name)
+    tap = Tap(part.line.channel, spec.name, [_policy(part, lane) for lane in spec.backends])
     name = f"invalidator:{spec.name}"
     return Worker(
         subscriber=Subscriber(settings, spec.pattern, lambda: connect(settings, name), waker.wake, log, clock()),

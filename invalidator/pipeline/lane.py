@@ -122,9 +122,9 @@ class Lane:
             return self._pending.is_flushing()
 
     def is_settled(self) -> bool:
-        """Whether no flush is outstanding, or the backend has shown that it cannot do it now."""
+        """Whether no flush is outstanding, or it cannot be done now: a pause keeps it, or the backend has failed."""
         with self._condition:
-            return not self._pending.is_flushing() or self._pending.failures > 0
+            return self._paused or not self._pending.is_flushing() or self._pending.failures > 0
 
     def is_sound(self) -> bool:
         """Whether the backend has done all that was due: no flush is owed, and nothing that it was asked for failed."""

@@ -42,6 +42,7 @@ class Liaison:
                 self._wanted = packet
         if self._wanted != self._orders:
             self._obey(self._wanted, dispatcher)
+        self.tap.turn()
         self._report_subscription(subscriber)
         if now >= self._due:
             self._due = now + REPORT_SECONDS

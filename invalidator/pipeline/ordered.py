@@ -27,8 +27,8 @@ class Ordered(Pending):
     def __init__(self, policy: Policy, chance: Callable[[], float]) -> None:
         super().__init__(policy, chance)
         patience = policy.order.patience + policy.order.delay
-        self._held: Hold[Target] = Hold(policy.order.delay, patience, policy.limit)
-        self._held_flushes: Hold[FlushCause] = Hold(policy.order.delay, patience, policy.limit)
+        self._held: Hold[Target] = Hold(policy.order.delay, patience, policy.limit, self._is_flushable)
+        self._held_flushes: Hold[FlushCause] = Hold(policy.order.delay, patience, policy.limit, lambda _: True)
         self._rebounds = Rebounds(policy.order.rebound, policy.limit)
         self._owed: dict[Kind, int] = dict.fromkeys(KINDS, 0)
 
@@ -79,8 +79,8 @@ class Ordered(Pending):
         homeless = self.settled([(target, False) for target in early], word, soft=False, now=now)
         for cause in self._held_flushes.settle_covered(lambda _: True, word):
             self._held_flushes.settle(cause, word, soft=False)
-        if self._held.has_forgotten(word) and self.policy.on_gap:
-            self._overflow(now)
+        if self._held.has_forgotten(word):
+            self._make_up_for_forgotten(now)
         return homeless
 
     def gap(self, cause: FlushCause, due: float, owed: int = 0) -> None:
@@ -154,6 +154,16 @@ class Ordered(Pending):
             self._put([(target, rebound.soft, None)], now)
         for cause, _ in self._held_flushes.release(now, RELEASED_AT_ONCE):
             self.flush(cause, now)
+
+    def _is_flushable(self, target: Target) -> bool:
+        return self.policy.on_gap and self.policy.stands_for(target)
+
+    def _make_up_for_forgotten(self, now: float) -> None:
+        if self.policy.on_gap:
+            self._overflow(now)
+        lost = self._held.count_lost()
+        self.received += lost
+        self.ends["lost"] += lost
 
     def _put(self, wishes: Iterable[tuple[Target, bool, float | None]], now: float) -> None:
         """What has waited long enough, and was received before, is due now."""

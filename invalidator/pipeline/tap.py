@@ -16,39 +16,52 @@ if TYPE_CHECKING:
 
     from invalidator.channel import Channel
     from invalidator.messages import Invalidation, Message, Receipt, Target
+    from invalidator.pipeline.policy import Policy
 
-MOST_A_SECOND = 500
-"""Lines of one worker. Nobody reads faster, and a worker has other things to do."""
+MOST_A_SECOND = 250
+"""Lines of one worker that say what was heard, and as many that say what became of it: a flood of the former would
+leave no room for the latter. Nobody reads faster, and a worker has other things to do."""
 
 
 class Tap:
-    """One worker's. `heard` is called on its loop, `done` from its lanes' threads."""
+    """One worker's, with these lanes. `heard` and `turn` are called on its loop, `done` from its lanes' threads."""
 
-    def __init__(self, channel: Channel, worker: str) -> None:
+    def __init__(self, channel: Channel, worker: str, lanes: Iterable[Policy] = ()) -> None:
         self.on = False
         self._channel = channel
         self._worker = worker
+        self._lanes = tuple(lanes)
         self._second = 0
-        self._said = 0
+        self._said: dict[type[Heard | Outcome], int] = {Heard: 0, Outcome: 0}
         self._dropped = 0
 
+    def turn(self) -> None:
+        """Tell of what was dropped in a second that is over: after a burst there may be no further line for long."""
+        if not self.on:
+            self._dropped = 0
+        elif self._dropped and int(now := time.time()) != self._second:
+            self._begin_second(now)
+
     def heard(self, message: Message, invalidation: Invalidation) -> None:
-        """A message has been decoded."""
+        """A message has come, and this was decoded of it. What some of the lanes cannot purge ends here."""
         now = time.time()
-        if not self._may(now):
-            return
-        targets, more = shown(invalidation.targets)
-        line = Heard(
-            at=now,
-            worker=self._worker,
-            channel=message.channel[:LONGEST_TEXT].decode("utf-8", "backslashreplace"),
-            targets=targets,
-            more=more,
-            id=invalidation.id[:LONGEST_TEXT],
-            source=invalidation.source[:LONGEST_TEXT],
-            soft=invalidation.soft,
-        )
-        self._say(line)
+        if self._may(Heard, now):
+            self._say(self._heard(message, invalidation, now))
+        for lane in self._lanes:
+            unfit = [target for target in invalidation.targets if not lane.takes(target.kind)]
+            if unfit and self._may(Outcome, now):
+                targets, more = shown(unfit)
+                self._say(
+                    Outcome(
+                        at=now,
+                        worker=self._worker,
+                        backend=lane.backend,
+                        end="skipped",
+                        reason="unsupported",
+                        targets=targets,
+                        more=more,
+                    )
+                )
 
     def done(self, node: str, receipt: Receipt) -> None:
         """A backend has answered a batch: a line for each thing that became of some of its targets."""
@@ -67,9 +80,23 @@ class Tap:
         for (end, reason), targets in ends.items():
             self._outcome(node, receipt, end, reason, targets)
 
+    def _heard(self, message: Message, invalidation: Invalidation, now: float) -> Heard:
+        targets, more = shown(invalidation.targets)
+        return Heard(
+            at=now,
+            worker=self._worker,
+            channel=message.channel[:LONGEST_TEXT].decode("utf-8", "backslashreplace"),
+            targets=targets,
+            more=more,
+            id=invalidation.id[:LONGEST_TEXT],
+            source=invalidation.source[:LONGEST_TEXT],
+            soft=invalidation.soft,
+            rejected=tuple(dict.fromkeys(invalidation.rejected)),
+        )
+
     def _outcome(self, node: str, receipt: Receipt, end: str, reason: str, targets: Iterable[Target]) -> None:
         now = time.time()
-        if not self._may(now):
+        if not self._may(Outcome, now):
             return
         first, more = shown(targets)
         line = Outcome(
@@ -86,17 +113,21 @@ class Tap:
         )
         self._say(line)
 
-    def _may(self, now: float) -> bool:
+    def _may(self, sort: type[Heard | Outcome], now: float) -> bool:
         # Several threads come here. A count that one of them spoils is a line too many or too few, and nothing else.
         if int(now) != self._second:
-            self._second, self._said = int(now), 0
-            if self._dropped and self._channel.send(Dropped(worker=self._worker, count=self._dropped)):
-                self._dropped = 0
-        self._said += 1
-        if self._said <= MOST_A_SECOND:
+            self._begin_second(now)
+        self._said[sort] += 1
+        if self._said[sort] <= MOST_A_SECOND:
             return True
         self._dropped += 1
         return False
+
+    def _begin_second(self, now: float) -> None:
+        self._second = int(now)
+        self._said = {Heard: 0, Outcome: 0}
+        if self._dropped and self._channel.send(Dropped(worker=self._worker, count=self._dropped)):
+            self._dropped = 0
 
     def _say(self, line: Heard | Outcome) -> None:
         if not self._channel.send(line):

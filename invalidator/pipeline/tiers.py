@@ -88,6 +88,8 @@ class Hold(Generic[Item]):
     delay: float
     patience: float
     limit: int
+    stands_for: Callable[[Item], bool]
+    """Whether a flush of this lane would take an item's place."""
     # Queues: the front of a plain dict is found only behind all that was taken from there.
     _waiting: OrderedDict[Item, Wish] = field(default_factory=OrderedDict)
     _delayed: OrderedDict[Item, Wish] = field(default_factory=OrderedDict)
@@ -95,6 +97,7 @@ class Hold(Generic[Item]):
     _last_due: float = 0.0
     _forgot: int = 0
     _forgot_offered: int = 0
+    _lost: int = 0
 
     def __len__(self) -> int:
         return len(self._waiting) + len(self._delayed)
@@ -195,6 +198,11 @@ class Hold(Generic[Item]):
             self._forgot &= ~word.lane
         return meant
 
+    def count_lost(self) -> int:
+        """How many forgotten items there were since this was asked last for which no flush would stand."""
+        count, self._lost = self._lost, 0
+        return count
+
     def _first_delayed(self) -> Iterator[float]:
         return (wish.due for wish in islice(self._delayed.values(), 1))
 
@@ -212,9 +220,16 @@ class Hold(Generic[Item]):
         self._delayed[item] = wish
 
     def _remember(self, item: Item, wish: Wish) -> None:
-        if wish.owed and len(self._early) < self.limit:
+        if not wish.owed:
+            return
+        if known := self._early.get(item):
+            known.owed |= wish.owed
+            known.offered = max(known.offered, wish.offered)
+            known.soft &= wish.soft
+        elif len(self._early) < self.limit:
             self._early[item] = wish
         else:
+            self._lost += not self.stands_for(item)
             self.forget(wish.owed, wish.offered)
 
     def _was_soft(self, item: Item) -> bool:

@@ -147,6 +147,8 @@ class Worker:
                 invalidation = self._decode(message)
             except DecodeError as error:
                 self._reject(error.reason, message, str(error))
+                if self._liaison.tap.on:
+                    self._liaison.tap.heard(message, Invalidation((), rejected=(error.reason,)))
                 continue
             invalidations.append(invalidation)
             if self._liaison.tap.on:

@@ -28,8 +28,9 @@ def event_line(event: Heard | Outcome | Dropped) -> Line:
         case Heard():
             source = f"  from {event.source}" if event.source else ""
             soft = "soft " if event.soft else ""
-            what = f"{soft}{_targets(event.targets, event.more)}{source}"
-            return line(_begin(event.at, event.worker), fit(event.channel, _PLACE + 16), "  ", what)
+            what = f"  {soft}{_targets(event.targets, event.more)}{source}".rstrip()
+            why = Piece(f"  rejected: {', '.join(event.rejected)}" if event.rejected else "", "bad")
+            return line(_begin(event.at, event.worker), fit(event.channel, _PLACE + 16), why, what)
         case Outcome():
             return _outcome(event)
         case Dropped():

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 CLIENT_SECONDS = 5.0
 CLIENT_LIMIT = 64
+BACKLOG = 1024
+"""Connections that the kernel accepts for us. Beyond it drops them, and whoever comes next, a health check say, waits a
+second before it tries again."""
 REQUEST_LIMIT = 8192
 TURN_SECONDS = 0.02
 """For so long a turn serves clients; whoever is left is served in the next one. The loop has workers to look after."""
@@ -66,7 +69,7 @@ class Endpoint:
         """Listen on `host:port` or `unix:/path`. Raises OSError."""
         self.address = address
         self._pages = pages
-        self._listener = Listener(address, CLIENT_LIMIT)
+        self._listener = Listener(address, BACKLOG)
         self._clients: dict[int, _Client] = {}
         self._made: dict[str, _Made] = {}
 

@@ -51,6 +51,7 @@ class Fleet:
         self._lifeline = os.pipe2(os.O_CLOEXEC)
         self._context = multiprocess.get_context("fork")
         self._leaving: list[Child] = []
+        self._unproven: set[str] = set()
         self._stopping = False
         self.errors = Errors()
         self.watch: Callable[[Heard | Outcome | Dropped], None] = lambda _: None
@@ -87,6 +88,7 @@ class Fleet:
             child.look(now, self.loaded.topology.supervisor)
             if child.is_due(now):
                 self._fork(child)
+        self._unproven.intersection_update(self.unready(now))
         for child in self.workers.values():
             if child.history.next_due(now) <= 0:
                 child.history.add(now, child.words())
@@ -111,6 +113,7 @@ class Fleet:
             self.workers[name].replace(specs[name], loaded.topology, now)
         for name in todo.start:
             self.workers[name] = Child(specs[name], loaded.topology, self._log, self.errors, now)
+        self._unproven.update(todo.replace, todo.start)
         self.workers = {name: self.workers[name] for name in specs}  # in the order of the file, for whoever looks
         return todo
 
@@ -132,6 +135,10 @@ class Fleet:
     def unready(self, now: float) -> list[str]:
         """The names of the workers that do not run, or whose subscription is not known to be alive."""
         return [name for name, child in self.workers.items() if not (child.is_up() and child.is_subscribed(now))]
+
+    def unproven(self) -> list[Child]:
+        """The workers that some reload has changed and that have not been subscribed since, in the file's order."""
+        return [child for name, child in self.workers.items() if name in self._unproven]
 
     def _fork(self, child: Child) -> None:
         region = Region([lane.backend for lane in child.spec.backends])

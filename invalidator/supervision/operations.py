@@ -162,9 +162,11 @@ class Operations:
             return todo
         if not request.wait:
             return done(f"the file is right: {_counted(todo)}")
-        fresh = [self._fleet.workers[name] for name in (*todo.replace, *todo.start) if name in self._fleet.workers]
+        # What an earlier reload has changed and is not there yet, too: the file has not taken effect before it is.
         leaving = [child for child in self._fleet if not is_named(self._fleet, child)]
-        self._waits.add(asked.peer, [*fresh, *leaving], request.timeout, f"reloaded: {_counted(todo)}", now)
+        self._waits.add(
+            asked.peer, [*self._fleet.unproven(), *leaving], request.timeout, f"reloaded: {_counted(todo)}", now
+        )
         return None
 
     def _read(self, now: float) -> Plan | Answer:
