@@ -11,7 +11,7 @@ from importlib import import_module, metadata
 
 import click
 
-from invalidator import __version__
+from invalidator import __version__, logs
 from invalidator.errors import EXIT_BUG, EXIT_OK, InvalidatorError, PluginError
 
 GROUP = "invalidator.commands"
@@ -114,7 +114,7 @@ def _run(args: list[str]) -> int:
     except BrokenPipeError:
         raise
     except InvalidatorError as error:
-        click.echo(str(error), err=True)
+        click.echo(logs.as_error(str(error)), err=True)
         return error.exit_code
     except Exception as error:  # noqa: BLE001  a bug of ours must say so, and never look like a wrong configuration
         _show_bug(error)
@@ -132,7 +132,7 @@ def _exit_code(args: list[str]) -> int:
 
 
 def _show_bug(error: Exception) -> None:
-    click.echo(f"a bug in invalidator: {type(error).__name__}: {error}", err=True)
+    click.echo(logs.as_error(f"a bug in invalidator: {type(error).__name__}: {error}"), err=True)
     if os.environ.get("INVALIDATOR_DEBUG") == "1":
         traceback.print_exception(error)
     else:

@@ -12,7 +12,6 @@ import os
 import select
 import socket
 import stat
-import sys
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -209,9 +208,14 @@ def get_logger(name: str = "") -> Logger:
     return Logger({"logger": name} if name else {})
 
 
-def to_stderr(text: str) -> None:
-    """A message for a person who ran a command: not an event, not on stdout."""
-    print(text, file=sys.stderr)
+def as_error(text: str) -> str:
+    """What a person who ran a command is told on stderr. Where that is the journal, each line says what it is.
+
+    Otherwise `journalctl -p err` would show that a service has failed, and not why.
+    """
+    if not _is_journal(os.environ.get("JOURNAL_STREAM", ""), _STDERR):
+        return text
+    return "\n".join(_JOURNAL_PRIORITY["error"] + line for line in text.splitlines())
 
 
 @dataclass(slots=True)

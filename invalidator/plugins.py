@@ -195,8 +195,15 @@ def _from_entry_point(name: str, known: Mapping[str, list[metadata.EntryPoint]])
 def _from_file(path: Path) -> ModuleType:
     if not path.is_file():
         raise PluginError("there is no such file beside the topology")
-    # A name of its own for each path: two files of one name in two folders must not replace each other.
-    name = f"invalidator_file_{path.stem}_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]}"
+    try:
+        digest = hashlib.sha256(str(path.resolve()).encode() + b"\0" + path.read_bytes()).hexdigest()[:16]
+    except OSError as error:
+        raise PluginError(f"cannot be read: {error.strerror}") from None
+    # A name of its own for each path: two files of one name in two folders must not replace each other. And for each
+    # content: what has not changed is the same module, with the same classes, so that a reload keeps its workers.
+    name = f"invalidator_file_{path.stem}_{digest}"
+    if there := sys.modules.get(name):
+        return there
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise PluginError("is not a Python file: its name ends with .py")

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import stat
 import subprocess
 import sys
+import threading
 import time
 from typing import TYPE_CHECKING
 
 import pytest
 
 from invalidator.cdn import Ledger, Limit, shared
+from invalidator.cdn.ledger import LONGEST_LOCK
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -95,6 +98,39 @@ def test_garbage_grants_nothing_and_is_replaced(tmp_path: Path, garbage: bytes) 
     assert ledger.take(CALL).given == (False,)
     wait_until(lambda: ledger.take(CALL).given == (True,), 5)
     assert path.stat().st_size < 100
+
+
+@pytest.mark.parametrize("loss", ["removed", "emptied"])
+def test_a_file_that_is_lost_brings_no_second_burst(tmp_path: Path, loss: str) -> None:
+    path = tmp_path / "limits"
+    ledger = Ledger(SLOW, path)
+    assert ledger.take(CALL * 10).given == (True,) * 10
+    path.unlink() if loss == "removed" else path.write_bytes(b"")
+    assert ledger.take(CALL).given == (False,)
+    assert Ledger(SLOW, path).take(CALL).given == (False,), "nor one to who comes later"
+    path.unlink()
+    assert Ledger(SLOW, path).take(CALL).given == (True,), "who never took anything begins with a full bucket"
+
+
+def test_a_lock_that_is_never_given_back_holds_nobody_up(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "limits"
+    ledger, newcomer = Ledger([Limit(1000, 3)], path), Ledger(SLOW, path)
+    assert ledger.take(CALL * 3).given == (True,) * 3
+    with path.open("rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        mercy = threading.Timer(5.0, fcntl.flock, (held, fcntl.LOCK_UN))  # who waits without an end fails, and ends
+        mercy.start()
+        began = time.monotonic()
+        assert ledger.take(CALL).given == (True,), "what this process knows was refilled meanwhile"
+        assert ledger.take(CALL * 4).given[-1] is False, "and is counted"
+        assert newcomer.take(CALL).given == (False,), "it knows nothing of what others took"
+        assert time.monotonic() - began < 4 * LONGEST_LOCK
+        mercy.cancel()
+        mercy.join()
+    assert capfd.readouterr().err.count("cdn.limits_not_shared") == 2, "once each"
+    before = path.read_bytes()
+    ledger.take(CALL)
+    assert path.read_bytes() != before, "shared again"
 
 
 @pytest.mark.parametrize("spoil", ["a file where the folder should be", "a link", "a folder"])

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
+import click
 import pytest
 import yaml
 
@@ -277,6 +278,16 @@ def test_check_sees_that_a_user_may_not_subscribe(
     file = write(tmp_path, SOUND.replace("redis://127.0.0.1:6379/0", url.replace("://", "://worker:pw@")))
     assert main(["check", "-c", str(file), "--connect"]) == errors.EXIT_UNREACHABLE
     assert "permission" in capsys.readouterr().out.lower()
+
+
+@pytest.mark.parametrize("name", ["run", "check", "doctor", "publish", "status", "reload"])
+def test_a_topology_that_may_not_be_read_is_a_wrong_one_and_no_wrong_usage(name: str) -> None:
+    # click would end with 2, and systemd would start the daemon again and again. Root, as in CI, may read everything.
+    command = cli.cli.get_command(click.Context(cli.cli), name)
+    assert command is not None
+    files = [option.type for option in command.params if option.name == "file"]
+
+    assert [isinstance(file, click.Path) and file.readable for file in files] == [False]
 
 
 def test_init_writes_a_topology_that_is_right_and_overwrites_nothing(

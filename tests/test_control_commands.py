@@ -502,6 +502,36 @@ def test_what_answers_but_is_no_daemon_is_said_to_be_none(folder: Callable[[str]
                 asking.ask(Ping())
 
 
+@pytest.mark.parametrize(
+    ("command", "said", "code", "err"),
+    [
+        ("reload", b'{"ok":false,"exit":1,"error":"\\u001b[2J"}\n', 1, "\\x1b[2J\n"),
+        ("tap", b'{"ok":true}\n{"what":"news"}\n', 69, "what answers is no daemon of this version: "),
+    ],
+)
+def test_what_is_said_by_whoever_answers_drives_no_terminal_and_is_no_bug_of_ours(
+    folder: Callable[[str], Path], capsys: pytest.CaptureFixture[str], command: str, said: bytes, code: int, err: str
+) -> None:
+    path = folder("other") / "x.sock"
+    with socket.socket(socket.AF_UNIX) as other:
+        other.bind(str(path))
+        other.listen()
+
+        def answer() -> None:
+            accepted, _ = other.accept()
+            with accepted:
+                while accepted.recv(1 << 16):
+                    accepted.sendall(said)
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        ended = main([command, "--socket", str(path)])
+        thread.join(5)
+
+    assert ended == code
+    assert capsys.readouterr().err.startswith(err)
+
+
 def test_the_daemon_of_another_topology_does_not_obey(
     redis_server: MakeRedis, daemon: MakeDaemon, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -517,6 +547,16 @@ def test_the_daemon_of_another_topology_does_not_obey(
     link = tmp_path / "link.yaml"
     link.symlink_to(run.file)
     assert main(["reload", "-c", str(link)]) == 0, "the same file by another name is the same file"
+
+
+def test_a_control_socket_whose_file_was_taken_away_is_back_after_a_reload(
+    redis_server: MakeRedis, daemon: MakeDaemon, tell: Callable[..., Run]
+) -> None:
+    run = daemon(topology(redis_server(), "a"))
+    run.control.unlink()
+    assert tell(run, "status")[0] == 69
+    run.signal(signal.SIGHUP)
+    wait_until(lambda: tell(run, "status")[0] == 0, 5, run.logs)
 
 
 def test_a_socket_that_a_living_daemon_has_is_left_to_it(

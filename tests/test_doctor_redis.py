@@ -449,6 +449,17 @@ def test_a_server_that_two_workers_name_in_two_ways_is_examined_once(redis_serve
     assert "orders" in rights[0]
 
 
+def test_of_two_workers_at_a_server_one_has_a_wrong_password(redis_server: MakeRedis, tmp_path: Path) -> None:
+    server = redis_server(password="right")
+    url = f"redis://:{{}}@127.0.0.1:{server.port}/0"
+    workers = [worker("users", PATTERN), worker("orders", "cache:orders:*", redis={"url": url.format("wr0ng")})]
+    report = diagnose(tmp_path, topology(url.format("right"), workers=workers))
+    assert "worker orders" in report.evidence("redis.auth")
+    assert "wr0ng" not in str(report.findings)
+    assert "rights.failed" not in report.ids()
+    assert report.evidence("rights.enough").endswith(f"users ({PATTERN})")
+
+
 def report_of(folder: Path, port: int) -> Any:
     return diagnose(folder, topology(f"redis://127.0.0.1:{port}/0"))
 

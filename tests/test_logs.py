@@ -20,6 +20,7 @@ from invalidator.logs import Occasionally, Outlet, Sink, json_line, text_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 VALUES = st.text() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.booleans() | st.none()
 FIELDS = st.dictionaries(st.from_regex(r"[a-z_]{1,8}", fullmatch=True), VALUES | st.lists(st.text()), max_size=8)
@@ -225,6 +226,25 @@ def test_under_the_journal_a_line_begins_with_its_priority() -> None:
 
     assert os.read(read, 100).startswith(b"<3>")
     os.close(read)
+
+
+def test_under_the_journal_what_ends_a_command_is_an_error_and_elsewhere_it_is_plain(tmp_path: Path) -> None:
+    wrong = tmp_path / "wrong.yaml"
+    wrong.write_text("redis: 1\nworkers: 1\n")
+    said = tmp_path / "said"
+    lines = {}
+    for journal in (True, False):
+        with said.open("wb") as stderr:
+            there = os.fstat(stderr.fileno())
+            stream = f"{there.st_dev}:{there.st_ino}" if journal else "1:2"
+            command = [sys.executable, "-m", "invalidator", "run", "-c", str(wrong)]
+            environ = os.environ | {"JOURNAL_STREAM": stream}
+            code = subprocess.run(command, stderr=stderr, env=environ, check=False, timeout=30).returncode
+        lines[journal] = said.read_text().splitlines()
+        assert code == 78
+
+    assert len(lines[False]) >= 2
+    assert lines[True] == [f"<3>{line}" for line in lines[False]]
 
 
 def test_an_event_that_repeats_is_let_through_once_in_a_while_and_counted() -> None:

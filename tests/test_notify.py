@@ -309,7 +309,13 @@ OPEN = Lane(backend="edge", type="http", breaker="open", breaker_since=NOON)
         ),
         (
             status(
-                worker("users", state="BACKOFF", subscribed=False, restarts={"early": 3, "signal": 1}, next_try=8.0),
+                worker(
+                    "users",
+                    state="BACKOFF",
+                    subscribed=False,
+                    restarts={"early": 3, "signal": 1, "reload": 9},
+                    next_try=8.0,
+                ),
                 worker("b"),
             ),
             "1 of 2 workers running; users: BACKOFF, died 4 times, next try at 12:03:08",

@@ -64,7 +64,7 @@ class Desk:
     def _status(self) -> Status:
         return self.status()
 
-    def _reload(self, now: float) -> Plan:
+    def _reload(self) -> Plan:
         self.readings += 1
         if self.wrong:
             raise self.wrong

@@ -169,6 +169,17 @@ def test_a_file_may_use_dataclasses_and_is_read_anew_each_time(tmp_path: Path) -
     assert load_plugins(["./mine.py"], [], tmp_path)[0].types.keys() == {"log", "changed"}
 
 
+def test_a_file_that_has_not_changed_is_the_same_plugin_so_that_a_reload_keeps_its_workers(tmp_path: Path) -> None:
+    source = GOOD.replace("NAME", "mine")
+    (tmp_path / "mine.py").write_text(source)
+    first, second = (load_plugins(["./mine.py"], [], tmp_path)[0].types["mine"] for _ in range(2))
+    (tmp_path / "mine.py").write_text(source + "# changed\n")
+    third = load_plugins(["./mine.py"], [], tmp_path)[0].types["mine"]
+
+    assert first is second
+    assert third is not first
+
+
 def test_a_broken_file_is_told_with_its_name(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(RAISES)
     assert names(["./mine.py"], [], tmp_path)[1] == ["./mine.py: the plugin is broken: RuntimeError: no licence"]

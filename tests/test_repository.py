@@ -17,6 +17,7 @@ from tests.support.environments import REPOSITORY
 LONGEST = 300
 LONG_FOR_A_REASON: dict[str, str] = {}
 SLEEPS_FOR_A_REASON = {
+    "invalidator/cdn/ledger.py": "flock knows no deadline, so that a lock is asked for again until one has passed",
     "invalidator/demo/faults.py": "a fault lasts as long as it is told to",
     "invalidator/demo/oracle.py": "asks the daemon again until it has come to rest",
     "invalidator/demo/show.py": "the next frame of what a person looks at",

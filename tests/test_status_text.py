@@ -28,6 +28,7 @@ from invalidator.screen.text import (
     visible,
     width,
 )
+from invalidator.screen.words import sentences
 from tests.support import statuses
 
 if TYPE_CHECKING:
@@ -85,7 +86,9 @@ def test_what_is_wrong_comes_first_and_in_whole_sentences() -> None:
     assert any(
         text.startswith("  edge                    12.3k      0/s        -        -  open since ") for text in lines
     )
-    assert "  objects 10…0.8:11211                                      purged now" in lines, "counted once a backend"
+    at = next(number for number, text in enumerate(lines) if text.startswith("    10.0.0.8:11211  "))
+    assert any(text.startswith("  objects  ") for text in lines[at - 3 : at]), "counted for all of its servers, above"
+    assert lines[at].split() == ["10.0.0.8:11211", "purged", "now"], "and not for one of them"
 
 
 @pytest.mark.parametrize("make", [statuses.healthy, statuses.degraded, statuses.large])
@@ -99,6 +102,14 @@ def test_whatever_a_status_holds_it_fits_and_drives_no_terminal(texts: list[str]
     for text in shown(statuses.saying(cycle(texts))):
         assert text.isprintable()
         assert width(text) <= 80
+
+
+def test_what_several_workers_have_in_common_is_said_once() -> None:
+    shared = "edge: breaker open since 12:50 (refused)"
+    told = statuses.status(state="degraded", troubles=(f"users → {shared}", "carts is BACKOFF", f"orders → {shared}"))
+    assert sentences(told) == [f"{shared}, in 2 workers", "carts is BACKOFF"]
+    alone = statuses.status(state="degraded", troubles=told.troubles[:2])
+    assert sentences(alone) == list(alone.troubles)
 
 
 def test_what_is_bad_is_red_where_there_are_colours_and_no_colour_is_without() -> None:

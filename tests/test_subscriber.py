@@ -12,7 +12,7 @@ import redis
 from invalidator import logs
 from invalidator.messages import Gap, Message
 from invalidator.pipeline.connection import Refused, connect, explain
-from invalidator.pipeline.subscriber import Subscriber, is_silent, subscribe_command
+from invalidator.pipeline.subscriber import PING, Subscriber, is_silent, subscribe_command
 from invalidator.signals import Waker
 from invalidator.testing import RecordingServer
 from invalidator.topology.models import RedisSettings
@@ -192,6 +192,45 @@ def test_a_process_that_stood_still_asks_before_it_judges() -> None:
     assert is_silent(now=11.0, last_byte=0.0, asked=9.0, interval=1.0, deadline=3.0) is True
     assert is_silent(now=2.9, last_byte=0.0, asked=1.0, interval=1.0, deadline=3.0) is False
     assert is_silent(now=3.0, last_byte=0.0, asked=1.02, interval=1.0, deadline=3.0) is True
+
+
+@pytest.mark.parametrize("asks_first", [True, False])
+def test_a_redis_that_loads_its_data_is_one_gap_and_no_flush_with_each_heartbeat(
+    redis_server: MakeRedis, monkeypatch: pytest.MonkeyPatch, asks_first: bool
+) -> None:
+    server = redis_server("--enable-debug-command", "yes", "--loading-process-events-interval-bytes", "1024")
+    if not asks_first:  # the negative control: subscribe, and send a PING only when one is due
+        write = Subscriber._write
+        late = lambda self, data, now: write(self, data if data == PING else data.removeprefix(PING), now)  # noqa: E731
+        monkeypatch.setattr(Subscriber, "_write", late)
+    ear = Ear(settings(server.url))
+    ear.until(lambda: ear.gaps)
+    with redis.Redis.from_url(server.url) as client, redis.Redis.from_url(server.url) as other:
+        client.execute_command("DEBUG", "POPULATE", 1_500)
+        client.config_set("key-load-delay", 1_000)  # microseconds: it loads for a second and a half
+        reload = other.connection_pool.get_connection()
+        reload.send_command("DEBUG", "RELOAD")
+        ear.until(reload.can_read)
+    ear.until(lambda: ear.subscriber.state == "live")
+    loaded = len(ear.gaps)
+    ear.close()
+
+    assert (loaded == 2) == asks_first, ear.gaps
+
+
+def test_a_pong_is_no_confirmation(cleanup: ExitStack) -> None:
+    def evasive(talk: Conversation) -> None:
+        shake_hands(talk)
+        talk.read_until(ASKED)
+        talk.send(b"+PONG\r\n")
+        talk.read_all()
+
+    server = cleanup.enter_context(RecordingServer(evasive))
+    ear = Ear(settings(f"redis://{server.address}"))
+    ear.until(lambda: ear.subscriber._attempts >= 2)
+
+    assert ear.gaps == []
+    ear.close()
 
 
 def test_a_wrong_password_is_tried_for_ever_and_the_file_is_read_each_time(

@@ -371,6 +371,52 @@ def test_a_worker_that_is_removed_during_its_replacement_is_gone(
         assert client.pubsub_numpat() == 1
 
 
+def test_a_reload_keeps_the_worker_of_a_plugin_file_that_has_not_changed(
+    redis_server: MakeRedis, daemon: MakeDaemon, tmp_path: Path
+) -> None:
+    run = daemon(hanging(redis_server(), tmp_path))
+    before = run.pids()
+    run.signal(signal.SIGHUP)
+    wait_until(lambda: run.logs().count("reload.done") == 1, why=run.logs)
+    run.wait_ready()
+
+    assert run.pids() == before
+    plugin = tmp_path / "hanging.py"
+    plugin.write_text(plugin.read_text() + "# changed\n")
+    run.signal(signal.SIGHUP)
+    run.wait_metric(RESTARTS, 1, worker="a", reason="reload")
+
+
+SLOW_TO_APPLY = """
+    import threading
+    from invalidator import hookimpl
+
+    @hookimpl
+    def topology_applied(topology):
+        if topology.workers[0].name == "late":
+            threading.Event().wait(1)
+"""
+
+
+def test_what_a_reload_takes_to_read_is_not_taken_from_what_a_worker_has_to_stop_in(
+    redis_server: MakeRedis, daemon: MakeDaemon, tmp_path: Path
+) -> None:
+    plugin = tmp_path / "slow.py"
+    plugin.write_text(textwrap.dedent(SLOW_TO_APPLY))
+    server = redis_server()
+    wanted = {**topology(server, "a", stop_timeout="900ms"), "plugins": [str(plugin), "log"]}
+    wanted["workers"][0]["window"] = "1h"
+    run = daemon(wanted)
+    publish(server, "cache:a:x", "users:last")
+    run.wait_metric("invalidator_pending", 1, worker="a")
+    run.write({**topology(server, "late", stop_timeout="900ms"), "plugins": [str(plugin), "log"]})
+    run.signal(signal.SIGHUP)
+    wait_until(lambda: "worker.stopped" in run.logs(), why=run.logs)
+
+    assert "users:last" in run.logs()
+    assert "worker.killed" not in run.logs()
+
+
 REFUSING = """
     from invalidator import hookimpl
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from invalidator import Target
-from invalidator.pipeline.tiers import AT_ONCE, Order
+from invalidator.pipeline.tiers import AT_ONCE, Hold, Order
 from tests.support.tiers import Fate, Tiers
 
 if TYPE_CHECKING:
@@ -123,6 +123,20 @@ def test_a_failing_origin_holds_the_edge_for_so_long_and_no_longer_and_then_once
     assert (tiers.edge.received, len(tiers.edge)) == (2, 0)
 
 
+@pytest.mark.parametrize("paused", [True, False])
+def test_after_a_pause_that_is_longer_than_its_patience_the_edge_still_waits_for_its_origin(*, paused: bool) -> None:
+    tiers = Tiers(LATE)
+    tiers.offer(A)
+    tiers.now += 60.0
+    if paused:
+        tiers.edge.resume(tiers.now)
+    tiers.advance(0.1)
+    assert bool(asked(tiers)) is not paused
+    purge_origin(tiers)
+    tiers.advance(1.0)
+    assert len(asked(tiers)) == (1 if paused else 2), "one that went early goes once more"
+
+
 def test_what_went_early_goes_once_more_when_the_origins_flush_stands_for_it() -> None:
     tiers = Tiers(LATE, on_gap=False)
     tiers.offer(A)
@@ -229,6 +243,23 @@ def test_what_is_held_and_has_no_flush_is_given_back_above_the_bound() -> None:
     tiers.offer(*(Target("key", f"users:{n}") for n in range(25)))
     assert (tiers.edge.ends["dead"], len(tiers.edge)) == (15, 10)
     assert tiers.adds_up()
+
+
+def test_a_full_lane_that_waits_is_not_gone_through_for_each_message_that_wakes_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    swept = []
+    sweep = Hold.drop
+    monkeypatch.setattr(Hold, "drop", lambda self, covered: swept.append(self) or sweep(self, covered))
+    tiers = Tiers(LATE, limit=10, flush=(Target("tag", "everything"),))
+    for n in range(40):
+        tiers.offer(Target("key", f"users:{n}"))
+        assert tiers.edge.take(tiers.now) is None
+    assert len(swept) == 1
+    purge_origin(tiers)
+    tiers.advance(1.0)
+    tiers.offer(*(Target("key", f"users:more:{n}") for n in range(40)))
+    assert len(swept) == 2, "there may be something to free again once something was taken"
 
 
 # Rebound.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from invalidator.backend import Backend, targets_of
 from invalidator.cdn.gathering import Pace
 from invalidator.cdn.plan import Planner
-from invalidator.cdn.token import read_token
+from invalidator.cdn.token import read_token, redacted
 from invalidator.cdn.vendor import Fault, Named
 from invalidator.errors import BackendError
 from invalidator.http import Client, Response, Timeouts
@@ -101,7 +101,7 @@ class CdnBackend(Backend):
         try:
             self._vendor.prove(ask, token)
         except BackendError as error:
-            detail = error.detail.replace(token, "***")
+            detail = redacted(error.detail, token)
             raise BackendError(error.reason, detail, retry=error.retry, retry_after=error.retry_after) from None
 
     def preview(self, batch: Batch) -> Iterator[str]:
@@ -187,7 +187,7 @@ class CdnBackend(Backend):
                 found = self._vendor.fault(parcel.group, answer, wall)
             known = faults.get(id(parcel))
             if found and (known is None or (found.retry and not known.retry)):
-                faults[id(parcel)] = found._replace(detail=found.detail.replace(token, "***"))
+                faults[id(parcel)] = found._replace(detail=redacted(found.detail, token))
         self._heed(faults.values())
         return [_Outcome(parcel, faults.get(id(parcel))) for parcel in parcels]
 

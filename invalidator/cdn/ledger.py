@@ -23,6 +23,11 @@ from invalidator.logs import get_logger
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+LONGEST_LOCK = 0.25
+"""Seconds to wait for the lock. Ours hold it for microseconds: a stopped process, or a stranger, holds it for longer,
+and purges would wait for it without a word."""
+_LOCK_TICK = 0.001
+
 
 @dataclass(slots=True)
 class _Page:
@@ -39,6 +44,7 @@ class Ledger:
         self._path = path
         self._boot = _boot_id()
         self._private: State | None = None
+        self._locked_out = False
 
     def take(self, wishes: Iterable[Cost]) -> Grant:
         """Take tokens for as many of these calls as there are tokens for."""
@@ -68,7 +74,7 @@ class Ledger:
     def _open(self) -> Iterator[_Page]:
         descriptor = self._locked()
         try:
-            page = _Page(self._now(self._private, new=True) if descriptor is None else self._read(descriptor))
+            page = _Page(self._own() if descriptor is None else self._read(descriptor))
             before = page.state
             yield page
             if page.state is not before:
@@ -88,12 +94,21 @@ class Ledger:
             self._alone(error)
             return None
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            _lock(descriptor)
+        except BlockingIOError:
+            os.close(descriptor)
+            self._wait_no_longer()
+            return None
         except OSError as error:
             os.close(descriptor)
             self._alone(error)
             return None
+        self._locked_out = False
         return descriptor
+
+    def _own(self) -> State:
+        """The state as this process knows it. While others have a file, nothing of their taking is known here."""
+        return self._now(self._private, new=self._path is None)
 
     def _read(self, descriptor: int) -> State:
         now, wall = time.monotonic(), time.time()
@@ -102,7 +117,8 @@ class Ledger:
             data = os.pread(descriptor, record_size(count) + 1, 0)
         except OSError:
             data = b"?"
-        return self._now(decode(data, count, self._boot, now, wall), new=not data)
+        # A file that we have written to, and that is empty, was taken away: what others took is not known.
+        return self._now(decode(data, count, self._boot, now, wall), new=not data and self._private is None)
 
     def _write(self, descriptor: int | None, state: State) -> None:
         self._private = state
@@ -125,13 +141,36 @@ class Ledger:
         return State(tuple(limit.refilled(tokens, now - known.at) for tokens, limit in pairs), now, wall, known.before)
 
     def _alone(self, error: OSError) -> None:
+        self._warn(error.strerror or str(error))
+        self._path = None
+
+    def _wait_no_longer(self) -> None:
+        """Count for ourselves this time, and say so once for as long as that lasts."""
+        if not self._locked_out:
+            self._warn(f"locked by another process for more than {LONGEST_LOCK} s")
+        self._locked_out = True
+
+    def _warn(self, error: str) -> None:
         get_logger("cdn").warning(
             "cdn.limits_not_shared",
             path=str(self._path),
-            error=error.strerror or str(error),
+            error=error,
             consequence="each worker counts the vendor's limit for itself",
         )
-        self._path = None
+
+
+def _lock(descriptor: int) -> None:
+    """Lock the file. Raises BlockingIOError when somebody else keeps it."""
+    end = time.monotonic() + LONGEST_LOCK
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= end:
+                raise
+            time.sleep(_LOCK_TICK)  # flock knows no deadline
+        else:
+            return
 
 
 def shared(state_dir: Path | None, limits: Iterable[Limit], *identity: str) -> Ledger:

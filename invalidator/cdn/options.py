@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path  # noqa: TC003 -- pydantic reads it
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Annotated, NamedTuple, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
 from invalidator.cdn.templates import parse_template
 from invalidator.cdn.token import checked
@@ -28,7 +28,11 @@ class Base(NamedTuple):
 
 
 def parse_base(text: str) -> Base:
-    """`https://host[:port][/path]` as a Base. Raises ValueError."""
+    """`https://host[:port][/path]`, or `unix:/path` of a socket, as a Base. Raises ValueError."""
+    if text.startswith("unix:"):
+        if text.startswith("unix://"):
+            raise ValueError("a unix socket is unix:/path, with one slash")
+        return Base(parse_origin(text), "")
     scheme, _, rest = text.partition("://")
     authority, slash, path = rest.partition("/")
     origin = parse_origin(f"{scheme}://{authority}" if rest else text)
@@ -96,7 +100,7 @@ class CdnOptions(BackendOptions):
     api: BaseUrl = Field(description="the base URL of the API; another one for a proxy, or a fake")
     token: Secret | None = Field(default=None, description="the API token; better in a file, or as `${cred:name}`")
     token_file: PathBeside | None = Field(
-        default=None, description="a file with the token, read anew each time: it may be rotated"
+        default=None, validate_default=True, description="a file with the token, read anew each time: it may be rotated"
     )
     url: UrlTemplates = Field(
         default=(),
@@ -139,13 +143,15 @@ class CdnOptions(BackendOptions):
             return ("file", self.api, str(self.token_file.absolute()))
         return ("token", self.api, self.token.get_secret_value() if self.token else "")
 
-    @model_validator(mode="before")
+    # Of the field, not of the model: so it is said beside whatever else is wrong, and hides nothing.
+    @field_validator("token_file")
     @classmethod
-    def _one_token(cls, value: Any) -> Any:
-        given = [name for name in ("token", "token_file") if isinstance(value, dict) and value.get(name) is not None]
-        if isinstance(value, dict) and len(given) != 1:
-            raise ValueError("has two tokens: give token_file or token" if given else "needs a token_file, or a token")
-        return value
+    def _one_token(cls, file: Path | None, info: ValidationInfo) -> Path | None:
+        if "token" in info.data and (info.data["token"] is None) == (file is None):
+            raise ValueError(
+                "is one token too many: give token_file or token" if file else "needs a token_file, or a token"
+            )
+        return file
 
     @model_validator(mode="after")
     def _sound(self) -> Self:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from invalidator.cdn.vendor import CUT
 from invalidator.errors import BackendError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 _LONGEST = 4096
+_TELLING = 4
+"""Characters: fewer of a token tell nobody anything, and stand in many a word."""
 _WORD = re.compile(rf"[!-~]{{1,{_LONGEST}}}", re.ASCII)
 
 
@@ -25,6 +28,14 @@ def read_token(token: str | None, file: Path | None) -> str:
         # To be tried again: whoever rotates a token may remove the file for a moment.
         raise BackendError("auth", f"token_file cannot be read: {error.strerror}", retry_after=1.0) from error
     return checked(data.decode("latin-1").strip(), "token_file")
+
+
+def redacted(text: str, token: str) -> str:
+    """The text without the token, nor its beginning where the text was cut off within it."""
+    text = text.replace(token, "***")
+    for size in range(len(token) - 1, _TELLING - 1, -1):
+        text = text.replace(token[:size] + CUT, f"***{CUT}")
+    return text
 
 
 def checked(text: str, name: str) -> str:

@@ -55,6 +55,8 @@ class Vendor(Protocol):
         """Prove token and zone (or service) without purging. Raises BackendError."""
 
 
+CUT = "…"
+
 AGENT = ("User-Agent", "invalidator")
 """A header of every call: what stands in front of an API may turn away who does not say a name."""
 
@@ -68,5 +70,6 @@ def fault_of(status: int, detail: str, retry_after: float = 0.0) -> Fault | None
 
 
 def printable(text: object, longest: int = 200) -> str:
-    """What a server said, fit for a log."""
-    return "".join(char if char.isprintable() else " " for char in str(text))[:longest]
+    """What a server said, fit for a log but for a token that may be in it; `…` stands where it was cut off."""
+    said = "".join(char if char.isprintable() else " " for char in str(text))
+    return said if len(said) <= longest else f"{said[:longest]}{CUT}"

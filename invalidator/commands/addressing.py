@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
+from invalidator import logs
 from invalidator.control.client import Client
 from invalidator.control.protocol import Ping
+from invalidator.screen.text import visible
 from invalidator.topology import places
 
 if TYPE_CHECKING:
@@ -63,12 +65,13 @@ def order(file: Path | None, path: Path | None, request: AnyRequest, wait: float
         answer = client.ask(request, wait)
     if not answer.ok:
         fail(answer)
-    click.echo(answer.text)
+    click.echo(visible(answer.text))
 
 
 def fail(answer: Answer) -> NoReturn:
     """Say why something was not done, and end."""
-    for problem in answer.problems:
-        click.echo(problem, err=True)
-    click.echo(answer.error, err=True)
+    for text in (*answer.problems, *answer.error.splitlines()):
+        click.echo(
+            logs.as_error(visible(text)), err=True
+        )  # it may quote what stands in a file, or come from no daemon of ours
     click.get_current_context().exit(answer.exit or 1)

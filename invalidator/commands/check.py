@@ -23,7 +23,12 @@ if TYPE_CHECKING:
 
 @click.command("check")
 @click.option(
-    "-c", "--config", "file", required=True, type=click.Path(path_type=Path, dir_okay=False), help="The topology."
+    "-c",
+    "--config",
+    "file",
+    required=True,
+    type=click.Path(path_type=Path, dir_okay=False, readable=False),
+    help="The topology.",
 )
 @click.option("--connect", is_flag=True, help="Try Redis and every backend as well; nothing is purged.")
 @click.option("--print", "show", is_flag=True, help="Print the topology with every default, secrets as ***.")

@@ -14,7 +14,12 @@ from invalidator.topology.load import load
 
 @click.command("doctor")
 @click.option(
-    "-c", "--config", "file", required=True, type=click.Path(path_type=Path, dir_okay=False), help="The topology."
+    "-c",
+    "--config",
+    "file",
+    required=True,
+    type=click.Path(path_type=Path, dir_okay=False, readable=False),
+    help="The topology.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as one JSON object.")
 @click.pass_context

@@ -28,7 +28,9 @@ _BLOCK = 64 * 1024
 @click.option(
     "--url", envvar="INVALIDATOR_URL", help=f"The Redis to publish to.  [default: FILE's, else {DEFAULT_URL}]"
 )
-@click.option("-c", "--config", "file", type=click.Path(path_type=Path), help="Take the Redis of this topology.")
+@click.option(
+    "-c", "--config", "file", type=click.Path(path_type=Path, readable=False), help="Take the Redis of this topology."
+)
 @click.option(
     "--tag", "tags", metavar="T", multiple=True, help="Everything tagged T; may be repeated, as the next two."
 )

@@ -14,7 +14,12 @@ from invalidator import logs, signals
 
 @click.command("run")
 @click.option(
-    "-c", "--config", "file", required=True, type=click.Path(path_type=Path, dir_okay=False), help="The topology."
+    "-c",
+    "--config",
+    "file",
+    required=True,
+    type=click.Path(path_type=Path, dir_okay=False, readable=False),  # what cannot be read is 78, not 2: no restarts
+    help="The topology.",
 )
 @click.option(
     "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", show_default=True

@@ -12,6 +12,7 @@ from invalidator.channel import Dropped, Heard, Outcome
 from invalidator.commands.addressing import addressed, connect, fail, named
 from invalidator.commands.terminal import echo
 from invalidator.control.protocol import Tap
+from invalidator.errors import UnreachableError
 from invalidator.screen.tap_text import event_line
 
 if TYPE_CHECKING:
@@ -38,4 +39,12 @@ def command(*, workers: tuple[str, ...], file: Path | None, path: Path | None, a
             if as_json:
                 click.echo(encoded.decode(errors="replace"))
             else:
-                echo([event_line(_EVENTS.decode(encoded))], width)
+                echo([event_line(_event(encoded))], width)
+
+
+def _event(encoded: bytes) -> Heard | Outcome | Dropped:
+    try:
+        event: Heard | Outcome | Dropped = _EVENTS.decode(encoded)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:  # a daemon that runs on after an upgrade, say
+        raise UnreachableError(f"what answers is no daemon of this version: {error}") from None
+    return event

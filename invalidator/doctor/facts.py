@@ -59,13 +59,14 @@ class Refusal(NamedTuple):
 class RightsTrial(NamedTuple):
     """What came of doing what a worker does. `step` is where it ended; `why` is empty if it did not.
 
-    `alone`: NUMPAT grew each time that we subscribed to the worker's pattern.
+    `unknown`: its user or password was refused. `alone`: NUMPAT grew each time that we subscribed to its pattern.
     """
 
     worker: str
     step: str
     why: str
     denied: bool = False
+    unknown: bool = False
     alone: bool = False
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -44,7 +45,7 @@ def verdict(findings: Sequence[Finding], file: str) -> str:
     said = ", ".join(f"{counts[level]} {plural.get(level, level)}" for level in LEVELS if counts[level])
     word = "something is wrong" if is_wrong(findings) else "nothing is wrong"
     line = f"{file}: {word}: {said}"
-    return line if len(line) <= WIDTH else f"{file}:\n{word}: {said}"
+    return line if len(line) <= WIDTH else f"{Path(file).name}: {word}: {said}"
 
 
 def is_wrong(findings: Sequence[Finding]) -> bool:

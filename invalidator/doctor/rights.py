@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from invalidator.doctor.finding import Finding, Kind
+from invalidator.doctor.standing import AUTH
 from invalidator.doctor.wording import listed, shown
 
 if TYPE_CHECKING:
@@ -50,6 +51,8 @@ def findings(server: Server, facts: Facts) -> Iterator[Finding]:
         evidence = f"worker {trial.worker}, as {users[trial.worker]}: {trial.step}: {trial.why}"
         if trial.denied:
             yield DENIED.found(server.subject, evidence, user=users[trial.worker], pattern=pattern)
+        elif trial.unknown:
+            yield AUTH.found(server.subject, evidence)
         elif trial.why and not loading:
             yield FAILED.found(server.subject, evidence)
     fine = [f"{trial.worker} ({patterns[trial.worker]})" for trial in facts.trials if not trial.why]

@@ -39,7 +39,8 @@ def attempt(workers: Sequence[WorkerSpec], settings: RedisSettings) -> list[Righ
                 step = "subscribing"
                 trials.append(_subscribe(asked, counting, worker))
     except (redis.RedisError, OSError, ValueError) as error:
-        failed = RightsTrial("", step, unreached(error).why, denied=is_denied(error))
+        sort, why = unreached(error)
+        failed = RightsTrial("", step, why, denied=is_denied(error), unknown=sort == "auth")
         trials += [failed._replace(worker=worker.name) for worker in workers[len(trials) :]]
     return trials
 

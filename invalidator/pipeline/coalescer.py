@@ -161,7 +161,7 @@ class Pending:
             return None
         if self._flushes.waiting and now >= self._flushes.due and not (self._flushed_last and self._backlog.fresh):
             return self._take_flush(self._flushes.waiting, now)
-        self._flushed_last = self._swept = False
+        self._flushed_last = False
         if self._backlog.again and now >= self.pace.part.due:
             self.ends["coalesced"] += self._backlog.wish_again()
         if self._backlog.fresh and (now >= self._gathered or len(self._backlog.fresh) >= self.pace.batch_size):
@@ -216,6 +216,9 @@ class Pending:
         self._backlog.clear()
         self._flight.clear()
         return targets
+
+    def resume(self, now: float) -> None:
+        """A pause has ended."""
 
     def _purged(self, targets: Stamps, now: float, *, soft: bool) -> None:
         """For those that purge once more."""
@@ -273,6 +276,7 @@ class Pending:
         self, targets: Iterable[Target], deadline: float, *, soft: bool, cause: FlushCause | Literal[""] = ""
     ) -> Batch:
         attempt = self.failures + 1
+        self._swept = False  # only what is taken makes room; a lane that waits is woken by each message
         self.breaker.asked()
         last = self._stopping
         return make_batch(self.policy, targets, deadline=deadline, attempt=attempt, soft=soft, cause=cause, last=last)

@@ -159,6 +159,7 @@ class Lane:
         """Go on."""
         with self._condition:
             self._paused = False
+            self._pending.resume(clock())
             self._condition.notify()
 
     def vouch(self, until: float) -> None:

@@ -117,6 +117,11 @@ class Ordered(Pending):
         for cause, _ in self._held_flushes.drain():
             self.flush(cause, 0.0)
 
+    def resume(self, now: float) -> None:
+        """See Pending. The lanes that go first did nothing either: what waits for them has waited for nothing."""
+        self._held.wait_anew(now)
+        self._held_flushes.wait_anew(now)
+
     def leftover(self) -> list[Target]:
         """See Pending."""
         return [*super().leftover(), *self._held, *self._rebounds]

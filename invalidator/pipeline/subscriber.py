@@ -139,7 +139,9 @@ class Subscriber:
             self._reader = hiredis.Reader()
             self._last_byte = self._last_ping = self._asked = now
             self.state = "confirming"
-            self._write(self._command, now)
+            # A Redis that loads its data confirms a subscription, and answers a PING with an error. Asked only later,
+            # it would be lost and found again, and all be flushed, with each heartbeat until it has loaded.
+            self._write(PING + self._command, now)
 
     def _write(self, data: bytes, now: float) -> None:
         if self._link is None:
@@ -162,7 +164,8 @@ class Subscriber:
                     self._lose("disconnect", now, "Redis closed the connection")
                     return
                 self._last_byte = now
-                self._asked = None
+                if self.state == "live":  # until then it is the confirmation that was asked for, and no pong is one
+                    self._asked = None
                 self._backlog.append((now, chunk))
                 self._backlog_size += len(chunk)
         except OSError as error:
@@ -208,7 +211,7 @@ class Subscriber:
 
     def _confirmed(self, now: float) -> Gap | None:
         cause, began = self._outage or ("resubscribed", now)
-        self._outage = None
+        self._outage = self._asked = None
         self.state = "live"
         self.trouble = ("", "")
         self._live_since = now

@@ -170,6 +170,11 @@ class Hold(Generic[Item]):
             self._remember(*free[-1])
         return free
 
+    def wait_anew(self, now: float) -> None:
+        """What waits for other lanes has all of its patience again."""
+        for wish in self._waiting.values():
+            wish.since = max(wish.since, now)
+
     def drain(self) -> list[tuple[Item, Wish]]:
         """Everything, at once."""
         everything = [*self._delayed.items(), *self._waiting.items()]

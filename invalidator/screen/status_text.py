@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from invalidator.screen.paint import Line, Piece, line
 from invalidator.screen.text import ago, by, count, duration, fit, latency, left, moment, rate, right, visible, width
-from invalidator.screen.words import by_backend, gaps
+from invalidator.screen.words import by_backend, gaps, sentences
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -41,7 +41,7 @@ def head(status: Status, columns: int) -> Line:
 
 def troubles(status: Status, columns: int) -> Iterator[Line]:
     """A sentence for each thing that is wrong, over as many lines as it takes, but no more than three."""
-    for trouble in status.troubles:
+    for trouble in sentences(status):
         yield from _sentence(trouble, columns, "bad")
     if not status.reload.ok:
         text, _, more = status.reload.error.partition("\n")
@@ -64,9 +64,7 @@ def drawn_worker(worker: Worker, now: float, columns: int) -> Iterator[Line]:
         facts.append(f"restarts {by(worker.restarts)}")
     yield from _flowing(facts, columns)
     yield lane_head(columns)
-    for lanes in by_backend(worker):
-        for number, lane in enumerate(lanes):
-            yield lane_line(lane, now, columns, shares=number > 0)
+    yield from lane_lines(worker, now, columns)
 
 
 def _flowing(facts: Sequence[str], columns: int) -> Iterator[Line]:
@@ -99,17 +97,34 @@ def worker_line(worker: Worker, now: float, columns: int) -> Line:
 
 
 def lane_head(columns: int) -> Line:
-    """The heads of the columns of `lane_line`."""
+    """The heads of the columns of `lane_lines`."""
     numbers = "".join(right(name, _NUMBER) for name in ("pending", "purged", "p50", "p99"))
     return line(Piece(f"  {left('lane', _room(columns))}{numbers}  last", "dim"))
 
 
-def lane_line(lane: Lane, now: float, columns: int, *, shares: bool = False) -> Line:
-    """One backend, or one server of it; `shares`: what is counted for the whole backend stands in a line before."""
-    name = left(" ".join(filter(None, (lane.backend, lane.node))), _room(columns))
+def lane_lines(worker: Worker, now: float, columns: int) -> Iterator[Line]:
+    """A line for each backend: its counts, and what came last. Of several servers, each has a line for the latter."""
+    for servers in by_backend(worker):
+        backend = servers[0]
+        if len(servers) == 1:
+            name = " ".join(filter(None, (backend.backend, backend.node)))
+            yield line(_counts(name, backend, columns), "  ", last(backend, now))
+        else:
+            # The counts are those of all of them: beside the first one, they would be taken for its own.
+            yield line(_counts(backend.backend, backend, columns))
+            for lane in servers:
+                node = left(lane.node, _room(columns) - 2)
+                yield line(f"    {node}{' ' * 4 * _NUMBER}  ", last(lane, now))
+
+
+def lane_height(worker: Worker) -> int:
+    """How many `lane_lines` there are."""
+    return sum(len(servers) + (len(servers) > 1) for servers in by_backend(worker))
+
+
+def _counts(name: str, lane: Lane, columns: int) -> str:
     values = (count(lane.pending), rate(lane.rate), latency(lane.purge.p50), latency(lane.purge.p99))
-    numbers = "".join(right("" if shares else value, _NUMBER) for value in values)
-    return line(f"  {name}{numbers}  ", last(lane, now))
+    return f"  {left(name, _room(columns))}{''.join(right(value, _NUMBER) for value in values)}"
 
 
 def last(lane: Lane, now: float) -> Piece:

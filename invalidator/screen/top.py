@@ -9,18 +9,18 @@ import time
 from typing import TYPE_CHECKING
 
 from invalidator.screen.paint import Line, Piece, line
-from invalidator.screen.status_text import lane_head, lane_line
+from invalidator.screen.status_text import lane_head, lane_height, lane_lines
 from invalidator.screen.text import count, duration, left, rate, right, width
 from invalidator.screen.words import (
     STATE_TONES,
     breaker,
-    by_backend,
     failure,
     is_troubled,
     lane_tone,
     losses,
     pending,
     plural,
+    sentences,
     standing,
     summary,
     troubled_first,
@@ -60,7 +60,7 @@ def _head(status: Status, columns: int, silence: str) -> Line:
 
 
 def _troubles(status: Status) -> list[Line]:
-    troubles = list(status.troubles)
+    troubles = sentences(status)
     if not status.reload.ok:
         troubles.append(f"the last reload failed: {status.reload.error}")
     shown = troubles if len(troubles) <= MOST_TROUBLES else troubles[: MOST_TROUBLES - 1]
@@ -78,9 +78,9 @@ def _columns_head(columns: int) -> Line:
 def _body(status: Status, columns: int, room: int) -> list[Line]:
     """The workers and their lanes; where there is no room for all: first the troubled ones, and theirs."""
     workers: Sequence[Worker] = status.workers
-    if len(workers) + sum(len(worker.lanes) for worker in workers) > room:
+    if len(workers) + sum(map(lane_height, workers)) > room:
         workers = troubled_first(workers)
-    sizes = [len(worker.lanes) for worker in workers]
+    sizes = [lane_height(worker) for worker in workers]
     troubled = sum(map(is_troubled, workers))
     opened = _opened(sizes[:troubled], room - troubled - 1)
     room -= sum(sizes[number] for number in opened)
@@ -90,7 +90,7 @@ def _body(status: Status, columns: int, room: int) -> list[Line]:
     body: list[Line] = []
     for number, worker in enumerate(workers[: len(workers) - left_out]):
         body.append(_worker_line(worker, columns))
-        body += _lanes(worker, status.now, columns) if number in opened else []
+        body += lane_lines(worker, status.now, columns) if number in opened else []
     return body + ([line(Piece(f"… and {left_out:,} more", "dim"))] if left_out else [])
 
 
@@ -102,12 +102,6 @@ def _opened(sizes: Sequence[int], room: int) -> set[int]:
             chosen.add(number)
             room -= size
     return chosen
-
-
-def _lanes(worker: Worker, now: float, columns: int) -> Iterator[Line]:
-    for servers in by_backend(worker):
-        for number, lane in enumerate(servers):
-            yield lane_line(lane, now, columns, shares=number > 0)
 
 
 def _worker_line(worker: Worker, columns: int) -> Line:

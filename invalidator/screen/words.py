@@ -6,6 +6,7 @@ The texts are as they came: whoever shows them makes them harmless.
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Literal
 
 from invalidator.screen.text import ago, by, count, duration, rate
@@ -105,6 +106,21 @@ def is_troubled(worker: Worker) -> bool:
 def troubled_first(workers: Sequence[Worker]) -> list[Worker]:
     """Those to look at come first, otherwise as the topology has them."""
     return sorted(workers, key=lambda worker: not is_troubled(worker))
+
+
+def sentences(status: Status) -> list[str]:
+    """Its troubles; what several workers have in common is said once: `edge: breaker open …, in 30 workers`."""
+    lanes = Counter(what for _, arrow, what in (trouble.partition(" → ") for trouble in status.troubles) if arrow)
+    told = set()
+    said = []
+    for trouble in status.troubles:
+        what = trouble.partition(" → ")[2]
+        if lanes[what] < 2:
+            said.append(trouble)
+        elif what not in told:
+            told.add(what)
+            said.append(f"{what}, in {plural(lanes[what], 'worker')}")
+    return said
 
 
 def summary(status: Status) -> str:

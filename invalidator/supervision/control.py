@@ -44,6 +44,10 @@ class Control:
         self._peers = peers
         self._welcome_uids = {0, os.geteuid()}
 
+    def is_there(self) -> bool:
+        """Whether the file is still the one that we have made."""
+        return self._listener.is_there()
+
     def fds(self, now: float) -> Iterator[tuple[int, int]]:
         """What to wait for: file descriptors with their poll() events."""
         if not self._listener.rest(now) and self._peers.has_room():

@@ -57,6 +57,13 @@ def opened(make: Callable[[], D], file: Path, setting: str, address: object, way
         raise ConfigError([problem]) from error
 
 
+class Placed(Door, Protocol):
+    """A door at an address."""
+
+    def is_there(self) -> bool:
+        """Whether its address still leads here: the file of a socket can be taken away."""
+
+
 class Doorway(NamedTuple):
     """A door that a topology may move: where it wants it (None: nowhere), and how it is opened there.
 
@@ -64,7 +71,7 @@ class Doorway(NamedTuple):
     """
 
     address: Callable[[Loaded], object]
-    open: Callable[[Loaded], Door | None]
+    open: Callable[[Loaded], Placed | None]
 
 
 class Doors:
@@ -73,7 +80,7 @@ class Doors:
     def __init__(self, always: Door, *doorways: Doorway) -> None:
         self._always = always
         self._doorways = doorways
-        self._open: dict[Doorway, tuple[object, Door]] = {}
+        self._open: dict[Doorway, tuple[object, Placed]] = {}
 
     def __iter__(self) -> Iterator[Door]:
         """Those who are there are served before others come in and take their place."""
@@ -81,15 +88,15 @@ class Doors:
 
     @contextmanager
     def moving_to(self, loaded: Loaded) -> Iterator[None]:
-        """Open what this topology wants elsewhere, and close what was there once the block has ended well.
+        """Open what this topology wants elsewhere, or what is gone; close what was there once the block has ended well.
 
         If opening or the block raises, nothing has changed.
         """
-        fresh: dict[Doorway, tuple[object, Door]] = {}
+        fresh: dict[Doorway, tuple[object, Placed]] = {}
         try:
             for doorway in self._doorways:
                 address = doorway.address(loaded)
-                if (there := self._open.get(doorway)) and there[0] == address:
+                if (there := self._open.get(doorway)) and there[0] == address and there[1].is_there():
                     fresh[doorway] = there
                 elif address is not None and (door := doorway.open(loaded)) is not None:
                     fresh[doorway] = address, door
@@ -116,7 +123,7 @@ class Doors:
         self._open = {}
 
 
-def _close(doors: dict[Doorway, tuple[object, Door]], unless: dict[Doorway, tuple[object, Door]]) -> None:
+def _close(doors: dict[Doorway, tuple[object, Placed]], unless: dict[Doorway, tuple[object, Placed]]) -> None:
     for doorway, place in doors.items():
         if unless.get(doorway) is not place:
             place[1].close()

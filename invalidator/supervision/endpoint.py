@@ -73,6 +73,10 @@ class Endpoint:
         self._clients: dict[int, _Client] = {}
         self._made: dict[str, _Made] = {}
 
+    def is_there(self) -> bool:
+        """Whether its address still leads here."""
+        return self._listener.is_there()
+
     def fds(self, now: float) -> Iterator[tuple[int, int]]:
         """What to wait for: file descriptors with their poll() events."""
         if not self._listener.rest(now) and self._may_accept():

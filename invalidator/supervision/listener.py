@@ -36,6 +36,13 @@ class Listener:
         """Readable when somebody has come."""
         return self._socket.fileno()
 
+    def is_there(self) -> bool:
+        """Whether its address still leads here."""
+        try:
+            return self._path is None or _identity(self._path) == self._identity
+        except OSError:
+            return False
+
     def rest(self, now: float) -> float:
         """Seconds for which nobody is accepted; 0.0 when it does not rest."""
         return max(0.0, self._resting_until - now)
@@ -57,7 +64,7 @@ class Listener:
     def close(self) -> None:
         """Stop listening. The file goes, unless it is somebody else's by now."""
         with suppress(OSError):
-            if self._path is not None and _identity(self._path) == self._identity:
+            if self._path is not None and self.is_there():
                 Path(self._path).unlink()
         self._socket.close()
 

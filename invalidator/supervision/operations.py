@@ -56,9 +56,7 @@ class Refusal(Exception):  # noqa: N818  not an error of ours: the answer to som
 class Operations:
     """`reload` reads the file again, or raises InvalidatorError and has changed nothing; `status` is of this moment."""
 
-    def __init__(
-        self, peers: Peers, fleet: Fleet, reload: Callable[[float], Plan], status: Callable[[], Status]
-    ) -> None:
+    def __init__(self, peers: Peers, fleet: Fleet, reload: Callable[[], Plan], status: Callable[[], Status]) -> None:
         self._peers = peers
         self._fleet = fleet
         self._reload = reload
@@ -157,7 +155,7 @@ class Operations:
         if asked.number > self._read_up_to:
             # One reading answers everybody who had asked before it began.
             self._read_up_to = self._peers.count
-            self._outcome = self._read(now)
+            self._outcome = self._read()
         if not isinstance(todo := self._outcome, Plan):
             return todo
         if not request.wait:
@@ -169,10 +167,10 @@ class Operations:
         )
         return None
 
-    def _read(self, now: float) -> Plan | Answer:
+    def _read(self) -> Plan | Answer:
         redacted = self._fleet.loaded.redacted
         try:
-            return self._reload(now)
+            return self._reload()
         except ConfigError as error:
             problems = tuple(redacted(str(problem)) for problem in error.problems)
             return Answer(

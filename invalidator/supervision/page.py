@@ -23,6 +23,7 @@ from invalidator.screen.words import (
     outcome,
     pending,
     plural,
+    sentences,
     standing,
     subscription,
     summary,
@@ -85,9 +86,10 @@ def _head(status: Status) -> str:
 
 
 def _notes(status: Status) -> str:
-    troubles = [_text(trouble, 300) for trouble in status.troubles[:MOST_TROUBLES]]
-    if len(status.troubles) > MOST_TROUBLES:
-        troubles.append(f"… and {plural(len(status.troubles) - MOST_TROUBLES, 'more trouble')}")
+    said = sentences(status)
+    troubles = [_text(trouble, 300) for trouble in said[:MOST_TROUBLES]]
+    if len(said) > MOST_TROUBLES:
+        troubles.append(f"… and {plural(len(said) - MOST_TROUBLES, 'more trouble')}")
     if not status.reload.ok:
         troubles.append(_bad_reload(status.reload, status.now))
     notes = "".join(f"<li>{text}</li>" for text in troubles)

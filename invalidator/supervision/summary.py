@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from invalidator.supervision.metrics import PLANNED_RESTARTS
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
@@ -48,7 +50,7 @@ def _trouble(worker: Worker, now: float) -> str:
             return f"{worker.name}: not subscribed since {_clock(worker.trouble.at)}{because}"
         return f"{worker.name}: {'STARTING' if worker.state == 'STARTING' else 'not subscribed'}"
     if worker.state == "BACKOFF":
-        deaths = sum(worker.restarts.values())
+        deaths = sum(count for reason, count in worker.restarts.items() if reason not in PLANNED_RESTARTS)
         # A time of day and not "in 8 s": what counts down would be said anew each second.
         again = "" if worker.next_try is None else f", next try at {_clock(now + worker.next_try, seconds=True)}"
         return f"{worker.name}: BACKOFF, died {deaths} time{'s' * (deaths != 1)}{because}{again}"

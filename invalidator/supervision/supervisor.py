@@ -138,7 +138,7 @@ class Supervisor:
         if number == signal.SIGHUP:
             if not self._daemon.stopping:
                 with suppress(InvalidatorError):  # it is in the log, and in the status
-                    self.reload(now)
+                    self.reload()
         elif self._daemon.stopping:
             self._log.warning("supervisor.stopping_at_once", signal=number.name)
             self._fleet.kill()
@@ -149,7 +149,7 @@ class Supervisor:
             self._operations.stop(now)
             self._fleet.stop(now)
 
-    def reload(self, now: float) -> Plan:
+    def reload(self) -> Plan:
         """Read the file again. If anything about it is wrong, nothing changes. Raises InvalidatorError."""
         self._reload_began = clock()
         try:
@@ -165,7 +165,7 @@ class Supervisor:
         self._daemon.reload = Reload(ok=True, at=time.time())
         self._daemon.redacted = loaded.redacted
         self._daemon.was_ready = False
-        todo = self._fleet.change(loaded, now)
+        todo = self._fleet.change(loaded, clock())  # reading may have taken seconds of what a worker has to stop in
         self._log.info("reload.done", kept=todo.keep, replaced=todo.replace, started=todo.start, stopped=todo.stop)
         return todo
 

@@ -49,10 +49,14 @@ URL_BURST = 0.25
 """The share of a second's URLs that may go at once; the rest of it is the rate. LIMITS calls the threshold a moving
 average and does not say over what time: so no second has more than its limit, however it is cut out."""
 
+LATE = 0.25
+"""Seconds by which a call may arrive later than the next ones do. The first call of a burst has a connection to make,
+TLS included, and those after it have not: what left evenly over so much more than a second arrives in one."""
+
 
 def buckets(plan: Plan) -> tuple[Limit, Limit]:
     """The account's two buckets as we fill them: calls, and URLs."""
     return (
         Limit(plan.requests, max(1.0, plan.burst * MARGIN)),
-        Limit(plan.urls * (1 - URL_BURST), max(1.0, plan.urls * URL_BURST)),
+        Limit(plan.urls * (1 - URL_BURST) / (1 + LATE), max(1.0, plan.urls * URL_BURST)),
     )

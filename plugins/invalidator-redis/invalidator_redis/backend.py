@@ -12,11 +12,12 @@ from invalidator import Backend, BackendError, PurgeResult, Target
 from invalidator_redis.commands import KEYS_PER_COMMAND, KeyTemplate, encodable, outermost, unlink
 from invalidator_redis.connection import Connection
 from invalidator_redis.outcome import Outcome
+from invalidator_redis.places import shown
 from invalidator_redis.refusals import code_of, refusal
 from invalidator_redis.walks import ask, walk_keyspace, walk_tag
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from invalidator import Batch
     from invalidator.messages import Kind
@@ -71,6 +72,21 @@ class RedisBackend(Backend):
     def holds(self, key: str) -> bool:
         """See Backend."""
         return bool(self._ask_of("EXISTS", key) == 1)
+
+    def preview(self, batch: Batch) -> Iterator[str]:
+        """See Backend. What is marked as stale elsewhere is removed here."""
+        where = f"on {shown(self._options.url)}"
+        if batch.all and self._options.all_by == "flushdb":
+            yield f"FLUSHDB ASYNC {where}"
+            return
+        yield from (f"UNLINK {name} {where}" for name in self._template.names(encodable(batch.keys)[0]))
+        if self._options.tag_key:
+            places = [self._options.tag_key.replace("{tag}", tag) for tag in encodable(batch.tags)[0]]
+            yield from (f"SSCAN {place}, UNLINK each of its names {where}" for place in places)
+        patterns = [self._template.prefix(prefix) for prefix in outermost(encodable(batch.prefixes)[0])]
+        patterns += [self._template.pattern(pattern) for pattern in encodable(batch.patterns)[0]]
+        patterns += [self._template.prefix("")] if batch.all else []
+        yield from (f"SCAN MATCH {pattern}, UNLINK each name {where}" for pattern in patterns)
 
     def close(self) -> None:
         if self._connection is not None:

@@ -263,3 +263,31 @@ def test_a_walk_that_does_not_end_is_ended_by_the_deadline() -> None:
             backend.purge(batch(prefixes=("users:",), seconds=0.3))
         assert (raised.value.reason, raised.value.retry) == ("timeout", True)
         assert time.monotonic() - began < 1.0
+
+
+# What a dry run says.
+
+
+@pytest.mark.parametrize(
+    ("asked", "lines"),
+    [
+        (batch("a", "half\ud800", soft=True), ["UNLINK s:a on 127.0.0.1:1 database 3"]),
+        (batch(tags=("t",)), ["SSCAN tag:t, UNLINK each of its names on 127.0.0.1:1 database 3"]),
+        (
+            batch(prefixes=("u*:", "u*:1:"), patterns=("a?",)),
+            [
+                r"SCAN MATCH s:u\*:*, UNLINK each name on 127.0.0.1:1 database 3",
+                "SCAN MATCH s:a?, UNLINK each name on 127.0.0.1:1 database 3",
+            ],
+        ),
+        (batch("a", all=True), ["FLUSHDB ASYNC on 127.0.0.1:1 database 3"]),
+    ],
+)
+def test_a_preview_says_what_would_be_sent_under_its_full_name_and_no_password(asked: Batch, lines: list[str]) -> None:
+    with backend_for("redis://me:s3cr3t@127.0.0.1:1/3", key="s:{key}", tag_key="tag:{tag}") as backend:
+        assert list(backend.preview(asked)) == lines
+
+
+def test_a_preview_of_everything_says_so_when_only_the_keys_of_the_template_go() -> None:
+    with backend_for("redis://127.0.0.1:1/0", key="s:{key}", all_by="scan") as backend:
+        assert list(backend.preview(batch(all=True))) == ["SCAN MATCH s:*, UNLINK each name on 127.0.0.1:1 database 0"]
