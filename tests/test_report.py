@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -10,6 +13,10 @@ from invalidator.channel import Dropped, LaneReport, Subscription
 from invalidator.status import Failure, Lane, Worker
 from invalidator.supervision.accounts import MOST_ERRORS, Account, Errors
 from invalidator.supervision.report import clock_time, troubles_of
+from tests.support.waiting import wait_until
+
+if TYPE_CHECKING:
+    from tests.conftest import MakeDaemon, MakeRedis
 
 
 def worker(**changes: object) -> Worker:
@@ -116,3 +123,24 @@ def test_only_the_latest_errors_are_kept_each_kind_once() -> None:
     latest = errors.latest()
     assert len(latest) == MOST_ERRORS
     assert [event.at for event in latest[:2]] == [104.0, 59.0]
+
+
+def test_a_worker_that_is_stopped_is_said_to_be_silent(redis_server: MakeRedis, daemon: MakeDaemon) -> None:
+    run = daemon(
+        {
+            "redis": {"url": redis_server().url, "heartbeat": {"interval": "100ms", "deadline": "300ms"}},
+            "supervisor": {"heartbeat_timeout": "60s"},
+            "backends": {"said": {"type": "log"}},
+            "workers": [{"name": "users", "pattern": "u:*", "backends": ["said"], "on_gap": "ignore"}],
+        }
+    )
+    (pid,) = run.pids()
+    os.kill(pid, signal.SIGSTOP)
+
+    def text() -> str:
+        return run.get("/").body
+
+    assert "silent" not in text()
+    wait_until(lambda: "silent: its process has not turned its loop" in text(), 10, text)
+    os.kill(pid, signal.SIGCONT)
+    wait_until(lambda: "silent" not in text(), 10, text)

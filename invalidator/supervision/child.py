@@ -114,7 +114,7 @@ class Child:
             return float("inf")
         if self.state in ("BACKOFF", "STOPPING"):
             return max(0.0, self._due - now)
-        return max(0.0, settings.heartbeat_timeout - self._silent_for(now)) + 0.001
+        return max(0.0, settings.heartbeat_timeout - self.silent_for(now)) + 0.001
 
     def look(self, now: float, settings: SupervisorSettings) -> None:
         """Notice what it says of itself, and kill it if it says nothing or does not stop in time."""
@@ -129,8 +129,8 @@ class Child:
             self._log.error("worker.killed", reason="did not stop in time", pid=self.pid)
             self.kill()
             self._due = float("inf")
-        elif self.state in ("STARTING", "RUNNING") and self._silent_for(now) > settings.heartbeat_timeout:
-            self._log.error("worker.killed", reason="hung", pid=self.pid, silent=self._silent_for(now))
+        elif self.state in ("STARTING", "RUNNING") and self.silent_for(now) > settings.heartbeat_timeout:
+            self._log.error("worker.killed", reason="hung", pid=self.pid, silent=self.silent_for(now))
             self._killed_as = "hung"
             self.kill()
             self._heard = now  # one kill is enough: the kernel may take a moment
@@ -243,8 +243,8 @@ class Child:
             return "early"
         return "signal" if code < 0 else "crash"
 
-    def _silent_for(self, now: float) -> float:
-        # A process that has not said anything yet is as old as its fork.
+    def silent_for(self, now: float) -> float:
+        """Seconds since its process last showed that its loop turns; one that has not yet is as old as its fork."""
         return min(alive_for(self.region, now) if self.region else 0.0, now - self._heard)
 
     def _fold(self) -> None:

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from invalidator.topology.models import LaneSpec
 
 
+SILENCE = 1.0
+"""Seconds without a sign of life that are worth a word: a loop that turns gives four a second."""
+
+
 @dataclass(slots=True)
 class Daemon:
     """What is to be said of the daemon as a whole."""
@@ -103,7 +107,7 @@ def _worker(child: Child, now: float, wall: float, redacted: Callable[[str], str
         subscribed=subscribed,
         subscribed_since=said.at if said and said.live and subscribed else 0.0,
         last_message=words.worker["last_message_ns"] / 1e9,
-        trouble=child.last_exit if waits else child.contact.account.trouble(),
+        trouble=child.last_exit if waits else _trouble(child, now, wall),
         next_try=max(0.0, child.due - now) if waits else None,
         restarts={reason: count for reason, count in child.restarts.items() if count},
         gaps=_counted(words.worker, "gap:"),
@@ -114,6 +118,16 @@ def _worker(child: Child, now: float, wall: float, redacted: Callable[[str], str
         rates=child.history.rates(),
         lanes=tuple(_lanes(child, words)),
     )
+
+
+def _trouble(child: Child, now: float, wall: float) -> Failure | None:
+    """Why it is not subscribed: its own words, or that it says nothing any more."""
+    if (said := child.contact.account.trouble()) or child.is_subscribed(now):
+        return said
+    silent = child.silent_for(now)
+    if child.state != "RUNNING" or silent < SILENCE:
+        return None
+    return Failure(at=wall - silent, reason="silent", detail=f"its process has not turned its loop for {silent:.1f} s")
 
 
 def _lanes(child: Child, words: Snapshot) -> Iterator[Lane]:
