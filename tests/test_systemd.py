@@ -380,6 +380,23 @@ def reader(machine: Machine, user: str) -> Iterator[tuple[str, Callable[[], str]
         program.communicate(timeout=10)
 
 
+def test_it_starts_even_where_nobody_has_made_the_readers_group(service: Service, redis_server: MakeRedis) -> None:
+    service.machine.run("sh", "-c", "groupdel --force invalidator-readers")
+    try:
+        service.write(topology(redis_server(), "users"))
+        service.start()
+        assert service.show("ActiveState") == "active"
+        assert service.machine.run("stat", "-c", "%a", "/run/invalidator").stdout.split() == ["750"]
+        service.machine.systemctl("stop", service.unit)
+    finally:
+        for line in (
+            *blocks(EXAMPLES / "README.md", "sh")[0].splitlines(),
+            *commands(EXAMPLES / "README.md", "usermod"),
+        ):
+            if line.startswith(("groupadd", "usermod")):
+                service.machine.run("sh", "-c", line)
+
+
 def test_inside_the_sandbox_every_backend_works_and_an_application_of_the_group_reads_the_table(
     service: Service,
     redis_server: MakeRedis,
