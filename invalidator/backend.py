@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-    from invalidator.messages import Batch, PurgeResult
+    from invalidator.messages import Batch, Kind, PurgeResult
 
 
 Canary = Literal["none", "purge", "hold"]
@@ -23,11 +23,14 @@ class BackendContext:
     """For whom a backend is made: the worker's name, the backend's name in the topology, and where files may be kept.
 
     `state_dir` is the daemon's own, the same for all workers of a host, and stays over a restart. None: keep nothing.
+    `asked` has the kinds of target that some worker may ask of this backend, for a message or as a flush: `connect`
+    proves that those can be purged. Empty: nobody has said.
     """
 
     worker: str
     backend: str
     state_dir: Path | None = None
+    asked: frozenset[Kind] = frozenset()
 
 
 class Backend:

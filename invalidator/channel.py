@@ -50,6 +50,7 @@ class LaneReport(msgspec.Struct, frozen=True, kw_only=True, tag_field="what", ta
     node: str = ""
     breaker: BreakerState = "closed"
     breaker_since: float = 0.0
+    flush_owed: bool = False
     failed_at: float = 0.0
     reason: str = ""
     detail: str = ""

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
+from types import ModuleType
 from typing import TYPE_CHECKING, NamedTuple
 
 import pluggy
@@ -20,7 +21,6 @@ from invalidator.options import BackendOptions
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
-    from types import ModuleType
 
 GROUP = "invalidator"
 BUILTIN = "log"
@@ -74,6 +74,11 @@ class Plugins(pluggy.PluginManager):
     def types_by(self, name: str) -> tuple[str, ...]:
         """The types that the plugin of this name brought."""
         return tuple(sorted(type_name for type_name, origin in self._origin.items() if origin == name))
+
+    def files(self) -> dict[str, str]:
+        """The plugins that are files, each with the name of its module: another one whenever its content changes."""
+        named = self.list_name_plugin()
+        return {name: plugin.__name__ for name, plugin in named if is_file(name) and isinstance(plugin, ModuleType)}
 
     def _check_hooks(self, plugin: object) -> None:
         # pluggy's check_pending() does the same for all plugins at once, and stops at the first.

@@ -49,6 +49,7 @@ class Lane(msgspec.Struct, frozen=True, kw_only=True):
     last_failure: Failure | None = None
     breaker: BreakerState = "closed"
     breaker_since: float = 0.0
+    flush_owed: bool = False  # one was asked for, and is not done
     dry_run: bool = False
 
 

@@ -241,6 +241,24 @@ def test_a_state_directory_that_another_user_may_write_is_a_warning_too(
     assert "cannot be written by this user: Permission denied" in warning.text
 
 
+@pytest.mark.parametrize(("mode", "warned"), [(0o777, True), (0o1777, False), (0o775, False), (0o711, False)])
+def test_a_control_socket_that_anybody_may_replace_is_a_warning(tmp_path: Path, mode: int, *, warned: bool) -> None:
+    room = tmp_path / "room"
+    room.mkdir()
+    room.chmod(mode)
+    said = [
+        problem.text
+        for problem in state.remark(
+            loaded(tmp_path, SOUND + f"supervisor: {{control_socket: {room}/c, state_dir: s}}\n")
+        )
+    ]
+
+    assert (
+        said
+        == [f"{room} may be written by anybody: who puts a socket of his own there is taken for the daemon"] * warned
+    )
+
+
 def test_check_connects_to_redis_and_to_every_backend(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], redis_server: MakeRedis
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from typing import TYPE_CHECKING
@@ -67,6 +68,13 @@ def test_a_passwords_file_wins_over_nothing_and_is_read_at_each_connection(
         shakes(wanted)
     file.write_text("second\n")
     assert shakes(wanted)
+
+
+@pytest.mark.timeout(10)
+def test_a_fifo_where_a_password_should_be_holds_nobody_up(redis_server: MakeRedis, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "password")
+    with pytest.raises(OSError, match="not a regular file"):
+        shakes(settings(redis_server().url, password_file=tmp_path / "password"))
 
 
 def test_over_a_unix_socket(redis_server: MakeRedis) -> None:

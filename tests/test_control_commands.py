@@ -28,6 +28,7 @@ from invalidator.control.protocol import Ping, Reload
 from invalidator.errors import UnreachableError
 from invalidator.screen.text import width
 from invalidator.status import Status
+from invalidator.topology import places
 from tests.support.waiting import free_port, wait_until
 
 if TYPE_CHECKING:
@@ -89,7 +90,9 @@ def test_status_says_how_each_worker_does(
     assert [worker.name for worker in status_of(run, tell).workers] == ["users", "orders"]
 
 
-@pytest.mark.parametrize(("columns", "environment", "colours"), [(80, {}, True), (60, {"NO_COLOR": "1"}, False)])
+@pytest.mark.parametrize(
+    ("columns", "environment", "colours"), [(80, {}, True), (60, {}, True), (40, {"NO_COLOR": "1"}, False)]
+)
 def test_on_a_terminal_a_status_is_as_wide_as_that_and_has_colours_unless_they_are_not_wanted(
     redis_server: MakeRedis, daemon: MakeDaemon, columns: int, environment: dict[str, str], colours: bool
 ) -> None:
@@ -107,7 +110,8 @@ def test_on_a_terminal_a_status_is_as_wide_as_that_and_has_colours_unless_they_a
     assert ("\033[32mRUNNING\033[0m" in shown) == colours
     lines = re.sub(r"\033\[\d+m", "", shown).splitlines()
     assert max(map(width, lines)) <= columns
-    assert re.match(r"a-w\S+…\S+  RUNNING  pid ", lines[2])
+    (named,) = [text for text in lines if text.startswith("a-w")]
+    assert re.match(r"a-w\S+…\S+  RUNNING" + ("$" if columns == 40 else "  pid "), named)
 
 
 def test_status_of_a_degraded_daemon_says_first_what_is_wrong_and_ends_with_1(
@@ -346,6 +350,24 @@ def test_a_pause_stops_purging_and_not_reading_and_outlives_restart_and_reload(
     run.wait_metric("invalidator_targets_total", 1, worker="a", end="purged")
 
 
+def test_a_lane_that_owes_a_flush_says_so(
+    redis_server: MakeRedis, daemon: MakeDaemon, tell: Callable[..., Run]
+) -> None:
+    wanted = topology(redis_server(), "a")
+    wanted["workers"][0] |= {"on_gap": "flush", "flush": {"all": True}}
+    run = daemon(wanted)
+
+    def owed() -> bool:
+        return status_of(run, tell).workers[0].lanes[0].flush_owed
+
+    assert not owed()
+    assert tell(run, "pause", "a")[0] == 0
+    assert tell(run, "restart", "a")[0] == 0
+    wait_until(owed)
+    assert tell(run, "resume", "a")[0] == 0
+    wait_until(lambda: not owed())
+
+
 @pytest.mark.parametrize("command", ["restart", "pause", "resume", "tap"])
 def test_a_worker_that_is_not_there_is_said_with_who_is(
     redis_server: MakeRedis, daemon: MakeDaemon, tell: Callable[..., Run], command: str
@@ -547,6 +569,59 @@ def test_the_daemon_of_another_topology_does_not_obey(
     link = tmp_path / "link.yaml"
     link.symlink_to(run.file)
     assert main(["reload", "-c", str(link)]) == 0, "the same file by another name is the same file"
+
+
+@pytest.fixture
+def rooms(folder: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Two runtime directories, in which the daemon of a file that names no socket is looked for."""
+    there = [folder("usual"), folder("instance")]
+    monkeypatch.setattr(places, "control_sockets", lambda *_, **__: tuple(room / "control.sock" for room in there))
+    return there
+
+
+def test_an_instance_is_found_beside_a_daemon_of_another_topology(
+    redis_server: MakeRedis, daemon: MakeDaemon, rooms: list[Path], tell: Callable[..., Run]
+) -> None:
+    server = redis_server()
+    for name, room in zip(("other", "shop"), rooms, strict=True):
+        run = daemon(topology(server, name, control_socket=None), environment={"RUNTIME_DIRECTORY": str(room)})
+        assert [worker.name for worker in status_of(run, tell).workers] == [name]
+    pid = run.pids()
+    assert tell(run, "restart", "shop")[0] == 0
+    assert run.pids() != pid
+    assert run.stop() == 0
+    code, _, err = tell(run, "status")
+
+    assert code == 69
+    assert err.startswith(f"no daemon of {run.file} has a socket at {rooms[1]}/control.sock; {rooms[0]}/control.sock: ")
+    assert f", not {run.file}: give each its own" in err
+
+
+def test_a_socket_that_the_file_names_and_a_reload_has_yet_to_make_hides_no_daemon(
+    redis_server: MakeRedis, daemon: MakeDaemon, rooms: list[Path], tell: Callable[..., Run]
+) -> None:
+    server = redis_server()
+    run = daemon(topology(server, "a", control_socket=None), environment={"RUNTIME_DIRECTORY": str(rooms[0])})
+    run.write(topology(server, "a"))
+
+    assert tell(run, "reload", "--wait")[0] == 0
+    assert run.control.is_socket()
+    assert tell(run, "status")[0] == 0
+
+
+@pytest.mark.parametrize("text", ["workers: [", "workers: []\n", "supervisor: {control_socket: none.sock}"])
+def test_every_place_where_the_daemon_of_a_file_was_looked_for_is_named(
+    rooms: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str
+) -> None:
+    file = tmp_path / "shop.yaml"
+    file.write_text(text)
+    own = [tmp_path / "none.sock"] if "none.sock" in text else []
+    places_of_it = " or ".join(map(str, [*own, *(room / "control.sock" for room in rooms)]))
+
+    assert main(["status", "-c", str(file)]) == 69
+    assert capsys.readouterr().err == (
+        f"no daemon of {file} has a socket at {places_of_it}; if it runs elsewhere, --socket PATH finds it\n"
+    )
 
 
 def test_a_control_socket_whose_file_was_taken_away_is_back_after_a_reload(

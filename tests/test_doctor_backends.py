@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 import pytest
 
 from invalidator.testing import RecordingServer
+from invalidator.testing.fastly import FakeFastly
 from tests.support.doctor import PATTERN as USERS
 from tests.support.doctor import Report, client, diagnose, topology, worker
 from tests.support.waiting import free_port
@@ -88,6 +89,20 @@ def test_a_backend_that_wants_another_password(examine: Callable[..., Report], r
     report = examine(type="redis", url=server.url.replace("right", "wr0ng-s3cret"))
     assert report.the("backend.auth")["level"] == "wrong"
     assert "wr0ng-s3cret" not in str(report.findings)
+
+
+@pytest.mark.parametrize(("flushed", "found"), [("tag", "backend.reached"), ("all", "backend.auth")])
+def test_a_token_that_may_not_purge_everything_is_found_out_where_that_may_be_asked_for(
+    examine: Callable[..., Report], flushed: str, found: str
+) -> None:
+    pytest.importorskip("invalidator_fastly")
+    lane = {"on_gap": "flush", "flush": {"all": True} if flushed == "all" else {"tags": ["users"]}}
+    with FakeFastly(scope="purge_select") as fake:
+        report = examine(lane=lane, type="fastly", api=fake.url, service=fake.service, token=fake.token)
+    assert found in report.ids()
+    if found == "backend.auth":
+        assert "it needs purge_all" in report.evidence(found)
+        assert "its permissions must cover purging" in report.the(found)["fix"]
 
 
 def test_a_user_who_may_purge_and_not_store_is_taken_at_its_word(

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from invalidator.topology.interpolation import MAX_FILE_BYTES, Sources, interpolate
+from invalidator.secret_file import LONGEST_SECRET
+from invalidator.topology.interpolation import Sources, interpolate
 from invalidator.topology.nodes import plain, scalars
 from invalidator.topology.strict_yaml import compose
 
@@ -80,12 +82,19 @@ def test_a_file_brings_its_text_without_its_last_line_break(tmp_path: Path) -> N
     assert filled(f'a: "${{file:{tmp_path}/secret}}"') == {"a": "hunter2"}
 
 
-@pytest.mark.parametrize("content", [b"two\nlines\n", b"nul\0", b"\xff", b"x" * (MAX_FILE_BYTES + 1)])
+@pytest.mark.parametrize("content", [b"two\nlines\n", b"nul\0", b"\xff", b"x" * (LONGEST_SECRET + 1)])
 def test_a_file_that_is_no_secret_is_refused_without_being_shown(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "secret").write_bytes(content)
     (fault,) = faults_of('a: "${file:secret}"', base=tmp_path)
     assert "two" not in fault
     assert "nul" not in fault
+
+
+@pytest.mark.timeout(10)
+def test_a_fifo_where_a_secret_should_be_holds_nobody_up(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "secret")
+    (fault,) = faults_of('a: "${file:secret}"', base=tmp_path)
+    assert fault.endswith("cannot be read: not a regular file")
 
 
 def test_a_credential_comes_from_systemd_s_folder_and_from_nowhere_else(tmp_path: Path) -> None:

@@ -101,7 +101,7 @@ def test_a_healthy_daemon_has_no_list_of_troubles() -> None:
     document = page.page(statuses.healthy())
 
     assert "Troubles" not in document
-    assert "dry run, nothing is sent" in said(document)
+    assert "dry run, 20.0k skipped · nothing is sent" in said(document)
     assert "None since the start." in said(document)
 
 

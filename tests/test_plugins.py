@@ -180,6 +180,21 @@ def test_a_file_that_has_not_changed_is_the_same_plugin_so_that_a_reload_keeps_i
     assert third is not first
 
 
+def test_a_file_with_nothing_but_hooks_is_known_by_its_content(tmp_path: Path) -> None:
+    def files() -> dict[str, str]:
+        return load_plugins(["./hooks.py", "log"], [], tmp_path)[0].files()
+
+    hooks = (
+        GOOD.replace("NAME", "mine").partition("class")[0] + "@hookimpl\ndef topology_applied(topology):\n    pass\n"
+    )
+    (tmp_path / "hooks.py").write_text(hooks)
+    first, second = files(), files()
+    (tmp_path / "hooks.py").write_text(hooks + "# changed\n")
+
+    assert list(first) == ["./hooks.py"]
+    assert first == second != files()
+
+
 def test_a_broken_file_is_told_with_its_name(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(RAISES)
     assert names(["./mine.py"], [], tmp_path)[1] == ["./mine.py: the plugin is broken: RuntimeError: no licence"]

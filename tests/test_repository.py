@@ -25,7 +25,7 @@ SLEEPS_FOR_A_REASON = {
     "tests/test_demo.py": "what must not come is given more than the time in which it would have come",
 }
 
-PUBLIC = {"backend", "cdn", "errors", "hookspecs", "http", "logs", "messages", "options"}
+PUBLIC = {"backend", "cdn", "errors", "hookspecs", "http", "logs", "messages", "options", "secret_file"}
 PUBLIC |= {"topology.models", "topology.redis_url"}
 HOOK = {"hookimpl"}  # the one name in lower case that `invalidator` itself offers
 FOR_TESTS = {"embedded", "plugins", "testing"}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import cycle
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
@@ -28,7 +28,7 @@ from invalidator.screen.text import (
     visible,
     width,
 )
-from invalidator.screen.words import sentences
+from invalidator.screen.words import outcome, sentences
 from tests.support import statuses
 
 if TYPE_CHECKING:
@@ -59,16 +59,16 @@ def test_a_daemon_that_does_well_is_told_in_a_few_lines() -> None:
         "",
         "users  RUNNING  pid 4712  up 3 h  subscribed 3 h  1,204/s",
         "  last message now  gaps 1 (start 1), 20 ms in all",
-        "  lane                  pending   purged      p50      p99  last",
-        "  near                        0  1,204/s   0.2 ms   1.1 ms  purged now",
-        "  objects                     0  1,204/s   1.2 ms   9.1 ms  purged now",
-        "  edge                        0  1,204/s   1.2 ms   9.1 ms  purged now",
+        "  lane               pending   purged      p50      p99  last",
+        "  near                     0  1,204/s   0.2 ms   1.1 ms  purged now",
+        "  objects                  0  1,204/s   1.2 ms   9.1 ms  purged now",
+        "  edge                     0  1,204/s   1.2 ms   9.1 ms  purged now",
         "",
         "prices  RUNNING  pid 4713  up 3 h  subscribed 3 h  0.4/s",
         "  last message now  gaps 1 (start 1), 20 ms in all",
-        "  lane                  pending   purged      p50      p99  last",
-        "  near                        0  1,204/s   0.2 ms   1.1 ms  purged now",
-        "  cdn                         0  1,204/s   1.2 ms   9.1 ms  dry run now",
+        "  lane               pending   purged      p50      p99  last",
+        "  near                     0  1,204/s   0.2 ms   1.1 ms  purged now",
+        "  cdn                      0  1,204/s   1.2 ms   9.1 ms  dry run, 20.0k skipped",
     ]
 
 
@@ -84,7 +84,7 @@ def test_what_is_wrong_comes_first_and_in_whole_sentences() -> None:
     assert "assets  BACKOFF  next try in 12 s  not subscribed  1,204/s" in lines
     assert "carts  RUNNING  paused  pid 4712  up 3 h  subscribed 3 h  1,204/s" in lines
     assert any(
-        text.startswith("  edge                    12.3k      0/s        -        -  open since ") for text in lines
+        text.startswith("  edge                 12.3k      0/s        -        -  open since ") for text in lines
     )
     at = next(number for number, text in enumerate(lines) if text.startswith("    10.0.0.8:11211  "))
     assert any(text.startswith("  objects  ") for text in lines[at - 3 : at]), "counted for all of its servers, above"
@@ -92,9 +92,55 @@ def test_what_is_wrong_comes_first_and_in_whole_sentences() -> None:
 
 
 @pytest.mark.parametrize("make", [statuses.healthy, statuses.degraded, statuses.large])
-@pytest.mark.parametrize("columns", [60, 80, 132])
+@pytest.mark.parametrize("columns", [40, 60, 80, 132])
 def test_no_line_is_wider_than_the_screen(make: Callable[[], Status], columns: int) -> None:
     assert max(map(width, shown(make(), columns))) <= columns
+
+
+def test_on_a_narrow_screen_what_does_not_fit_has_a_line_of_its_own() -> None:
+    users = statuses.worker("users-of-the-shop", statuses.lane("objects"), restarts={"crash": 1})
+
+    assert shown(statuses.status(users), 40) == [
+        "running  up 3 h  pid 4711",
+        "  /etc/invalid…r/shop.yaml  read 1 h ago",
+        "",
+        "users-of-the-shop  RUNNING",
+        "  pid 4712  up 3 h  subscribed 3 h",
+        "  1,204/s",
+        "  last message now",
+        "  gaps 1 (start 1), 20 ms in all",
+        "  restarts 1 (crash 1)",
+        "  lane      pending  last",
+        "  objects         0  purged now",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("fields", "last", "page"),
+    [
+        ({"ends": {"skipped": 20_000}, "dry_run": True}, "dry run, 20.0k skipped", "dry run, 20.0k skipped"),
+        ({"ends": {"purged": 9, "skipped": 2}, "dry_run": True}, "dry run, 2 skipped", "dry run, 2 skipped"),
+        ({"ends": {"skipped": 20_000}, "last_purge": 0.0}, "20.0k skipped", "20.0k skipped"),
+        ({"ends": {"skipped": 9, "flushed": 1}}, "9 skipped", "9 skipped"),
+        ({"ends": {"skipped": 9, "purged": 1}}, "purged now", "purged now"),
+        ({"ends": {}, "last_purge": 0.0}, "nothing yet", "nothing purged yet"),
+        ({"ends": {}, "flush_owed": True}, "flush owed", "flush owed"),
+    ],
+)
+def test_a_lane_that_only_skips_says_so(fields: dict[str, Any], last: str, page: str) -> None:
+    lane = statuses.lane("edge", **fields)
+    lines = shown(statuses.status(statuses.worker("users", lane)))
+
+    assert lines[-1].endswith(f"9.1 ms  {last}")
+    assert outcome(lane, statuses.NOW) == page
+
+
+def test_what_will_not_be_purged_any_more_has_a_line_of_its_own() -> None:
+    given_up = statuses.lane("edge", ends={"purged": 1, "dead": 100_420, "lost": 3})
+    lines = shown(statuses.status(statuses.worker("users", given_up)))
+
+    assert lines[-1] == "    3 lost, 100,420 dead: see dead-letters in the state_dir"
+    assert not any("dead" in line for line in shown(statuses.status(statuses.worker("users"))))
 
 
 @given(st.lists(st.text() | st.sampled_from(HOSTILE), min_size=1))

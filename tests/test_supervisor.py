@@ -387,6 +387,32 @@ def test_a_reload_keeps_the_worker_of_a_plugin_file_that_has_not_changed(
     run.wait_metric(RESTARTS, 1, worker="a", reason="reload")
 
 
+HOOKS_ONLY = """
+    from invalidator import hookimpl
+
+    @hookimpl
+    def topology_applied(topology):
+        pass
+"""
+
+
+def test_a_reload_replaces_the_workers_of_a_plugin_file_that_has_only_hooks_if_it_has_changed(
+    redis_server: MakeRedis, daemon: MakeDaemon, tmp_path: Path
+) -> None:
+    plugin = tmp_path / "hooks.py"
+    plugin.write_text(textwrap.dedent(HOOKS_ONLY))
+    run = daemon({**topology(redis_server(), "a"), "plugins": [str(plugin), "log"]})
+    before = run.pids()
+    run.signal(signal.SIGHUP)
+    wait_until(lambda: run.logs().count("reload.done") == 1, why=run.logs)
+    run.wait_ready()
+
+    assert run.pids() == before, "nothing has changed"
+    plugin.write_text(plugin.read_text() + "# changed\n")
+    run.signal(signal.SIGHUP)
+    run.wait_metric(RESTARTS, 1, worker="a", reason="reload")
+
+
 SLOW_TO_APPLY = """
     import threading
     from invalidator import hookimpl

@@ -337,7 +337,7 @@ def test_one_of_several_topologies_has_folders_of_its_own(machine: Machine, redi
         service.start()
         assert machine.path("/run/invalidator-shop/control.sock").is_socket()
         assert service.workers()
-        machine.run(PROGRAM, "status", "--socket", "/run/invalidator-shop/control.sock")
+        machine.run(PROGRAM, "status", "-c", service.file)
     finally:
         service.close()
     assert not machine.path("/run/invalidator-shop").exists()

@@ -42,9 +42,9 @@ def test_a_healthy_daemon_at_80_columns() -> None:
     assert len(shown) == 24
     assert re.fullmatch(r"RUNNING  web-3  up 3 h  pid 4711 +\d\d:\d\d:04", shown[0])
     assert shown[1] == "2 of 2 workers subscribed, 1,204 messages/s, 0 targets pending"
-    assert shown[3] == "worker                  pending   purged      p50      p99  last"
+    assert shown[3] == "worker               pending   purged      p50      p99  last"
     assert re.fullmatch(r"users +RUNNING +[▁▂▃▄▅▆▇█]+  1,204/s", shown[4])
-    assert shown[5] == "  near                        0  1,204/s   0.2 ms   1.1 ms  purged now"
+    assert shown[5] == "  near                     0  1,204/s   0.2 ms   1.1 ms  purged now"
     assert shown[-1] == "q quits"
 
 

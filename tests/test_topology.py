@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from invalidator.errors import ConfigError
 from invalidator.options import format_duration, format_size, parse_duration, parse_size
-from invalidator.topology.gaps import gap_policy
+from invalidator.topology.gaps import asked_of, gap_policy
 from invalidator.topology.load import load
 from invalidator.topology.models import Flush
 from invalidator.topology.places import runtime_directory, state_directory
@@ -52,6 +52,21 @@ plugins:""")  # fmt: skip
     topology = loaded(tmp_path, text).topology
     policies = [gap_policy(topology, worker, lane) for worker in topology.workers for lane in worker.backends]
     assert policies == [Flush(all=True), Flush(all=True), Flush(tags=("a",)), None, None, None]
+
+
+def test_what_may_be_asked_of_a_backend_is_what_messages_may_and_what_a_flush_would(tmp_path: Path) -> None:
+    def asked(lane: str, allow: str = "[key, url]") -> set[str]:
+        worker = f'  - {{name: own, pattern: "b:*", backends: [{{{lane}}}], allow: {allow}, flush: {{tags: [a]}}}}\n'
+        text = SOUND.replace("near, {backend: objects, flush: {all: true}}", "near").replace(
+            "plugins:", f"{worker}plugins:"
+        )
+        return set(asked_of(loaded(tmp_path, text).topology, "objects"))
+
+    assert asked("backend: objects, flush: {all: true}") == {"key", "all"}, "it has no URLs"
+    assert asked("backend: objects, flush: {all: true}, on_gap: ignore") == {"key"}
+    assert asked("backend: objects, flush: {all: true}, on_gap: ignore, unsupported: flush") == {"key", "all"}
+    assert asked("backend: objects, on_gap: ignore", "[all]") == {"all"}
+    assert asked("backend: near") == set()
 
 
 def test_a_worker_may_have_a_redis_of_its_own_and_the_top_then_needs_none(tmp_path: Path) -> None:
@@ -437,6 +452,13 @@ def test_a_relative_path_starts_at_the_topology_s_folder(tmp_path: Path) -> None
     assert topology.redis.password_file == tmp_path / "password"
     os.unlink(tmp_path / "password")  # noqa: PTH108
     assert problems(tmp_path, text) == ["3:18: redis.password_file: cannot be read: No such file or directory"]
+
+
+@pytest.mark.timeout(10)
+def test_a_fifo_where_a_password_should_be_holds_nobody_up(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "password")
+    text = SOUND.replace("6379/0\n", "6379/0\n  password_file: password\n")
+    assert problems(tmp_path, text) == ["3:18: redis.password_file: cannot be read: not a regular file"]
 
 
 def test_a_changed_setting_makes_a_worker_another_and_a_new_reading_does_not(tmp_path: Path) -> None:

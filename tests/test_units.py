@@ -13,6 +13,7 @@ import pytest
 
 from invalidator import errors
 from invalidator.supervision.tidings import EXTEND_SECONDS, RELOAD_PATIENCE, STOP_MARGIN
+from invalidator.topology import places
 from invalidator.topology.settings import SupervisorSettings
 from invalidator.units import PROGRAM, hidden, units
 from tests.support.required import require
@@ -119,6 +120,18 @@ def test_the_sandbox_is_as_narrow_as_it_was(name: str, tmp_path: Path) -> None:
 
     assert narrow.returncode == 0, narrow.stdout
     assert wide.returncode != 0, "the threshold must tell the two apart"
+
+
+def test_the_commands_look_for_an_instance_where_the_template_has_its_socket() -> None:
+    folder = settings("invalidator@.service")["RuntimeDirectory"].replace("%i", "shop")
+    shop = Path("/etc/invalidator/shop.yaml")
+
+    assert places.control_sockets(shop, {}, root=True) == (
+        Path("/run", settings("invalidator.service")["RuntimeDirectory"], "control.sock"),
+        Path("/run", folder, "control.sock"),
+    )
+    own = {"XDG_RUNTIME_DIR": "/run/user/1000"}
+    assert places.control_sockets(shop, own, root=False) == (Path("/run/user/1000/invalidator/control.sock"),)
 
 
 @pytest.fixture

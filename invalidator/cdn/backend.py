@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from invalidator.backend import Backend, targets_of
 from invalidator.cdn.gathering import Pace
-from invalidator.cdn.plan import Planner
+from invalidator.cdn.plan import Planner, spared
 from invalidator.cdn.token import read_token, redacted
 from invalidator.cdn.vendor import Fault, Named
 from invalidator.errors import BackendError
@@ -60,8 +60,9 @@ class CdnBackend(Backend):
             return PurgeResult(tuple(unsafe))
         token = read_token(self._secret(), self._options.token_file)
         now = time.monotonic()
+        asked, covered = spared(named, self._vendor.everything)
         plan = self._planner.plan(
-            named,
+            asked,
             self._vendor.size,
             now,
             soft=batch.soft,
@@ -79,12 +80,17 @@ class CdnBackend(Backend):
         ]
         if not unsafe and not later:
             _raise_if_silent(failed, len(outcomes))
+        # What a call for everything would have covered is asked for by itself, if that call was refused.
+        uncovered = covered if failed or later else []
         asked_to = max((fault.retry_after for _, fault in failed), default=0.0)
         soonest = min((at for _, at in later), default=0.0) - time.monotonic()
         return PurgeResult(
             failures=(*unsafe, *_failures(failed)),
             retry_after=max(0.0, soonest, asked_to),
-            deferred=tuple(unit.target for parcel, _ in later for unit in parcel.units),
+            deferred=(
+                *(unit.target for parcel, _ in later for unit in parcel.units),
+                *(target for target, _ in uncovered),
+            ),
         )
 
     def connect(self) -> None:
@@ -107,7 +113,8 @@ class CdnBackend(Backend):
     def preview(self, batch: Batch) -> Iterator[str]:
         """A line for each call: its method, its path, and its body. The token is not among them."""
         named, unsafe = self._named(batch)
-        plan = Planner().plan(named, self._vendor.size, 0.0, soft=batch.soft, hurry=True, fullness=lambda _: 1.0)
+        asked, _ = spared(named, self._vendor.everything)
+        plan = Planner().plan(asked, self._vendor.size, 0.0, soft=batch.soft, hurry=True, fullness=lambda _: 1.0)
         for parcel in plan.ready:
             softly = "soft " if batch.soft and parcel.units[0].target.kind in self._options.soft_kinds() else ""
             for values in parcel.calls(self._vendor.size(parcel.group)):

@@ -173,17 +173,17 @@ def _lock(descriptor: int) -> None:
             return
 
 
-def shared(state_dir: Path | None, limits: Iterable[Limit], *identity: str) -> Ledger:
-    """The ledger for whatever `identity` names: all who give the same words and limits share it, given a `state_dir`.
+def shared(folder: Path | None, limits: Iterable[Limit], *identity: str) -> Ledger:
+    """The ledger for whatever `identity` names: all who give the same words and limits share it, given a `folder`.
 
     The words are only kept as a digest: a token may be among them.
     """
     known = tuple(limits)
-    if state_dir is None:
+    if folder is None:
         return Ledger(known)
     words = repr((identity, [(limit.rate, limit.burst) for limit in known]))
     digest = hashlib.blake2b(words.encode("utf-8", "backslashreplace"), digest_size=12, person=b"invalidator-cdn")
-    return Ledger(known, state_dir / f"cdn-{digest.hexdigest()}.limits")
+    return Ledger(known, folder / f"cdn-{digest.hexdigest()}.limits")
 
 
 def _boot_id() -> bytes:

@@ -35,6 +35,8 @@ def parse_base(text: str) -> Base:
         return Base(parse_origin(text), "")
     scheme, _, rest = text.partition("://")
     authority, slash, path = rest.partition("/")
+    if "@" in authority:
+        raise ValueError("an API's URL carries no credentials: the token stands in `token_file`, or in `token`")
     origin = parse_origin(f"{scheme}://{authority}" if rest else text)
     path = (slash + path).rstrip("/")
     encode_request(Request("GET", path or "/", "localhost"))
@@ -118,6 +120,9 @@ class CdnOptions(BackendOptions):
         default="",
         max_length=200,
         description="a name of yours for the account: backends that give the same share its limits; default: the token",
+    )
+    limits_dir: PathBeside | None = Field(
+        default=None, description="a folder in which the daemons of a host share those limits; default: the state_dir"
     )
     connections: int = Field(default=8, ge=1, le=64, description="the most connections of one worker to the API")
     timeouts: CdnTimeouts = CdnTimeouts()

@@ -16,6 +16,17 @@ if TYPE_CHECKING:
     from invalidator.messages import Target
 
 
+def spared(
+    named: list[tuple[Target, Named]], everything: str
+) -> tuple[list[tuple[Target, Named]], list[tuple[Target, Named]]]:
+    """What is to be asked for, and what that covers: a call for everything spares all others of its batch.
+
+    A batch is soft or hard as a whole, so that nothing hard is left to a call that only marks stale.
+    """
+    whole = [(target, name) for target, name in named if name.group == everything]
+    return (whole, [(target, name) for target, name in named if name.group != everything]) if whole else (named, [])
+
+
 class Plan(NamedTuple):
     """`ready`: what may go now, oldest first. `later`: what gathers, and the monotonic second to ask for it again."""
 

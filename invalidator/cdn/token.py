@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from invalidator.cdn.vendor import CUT
 from invalidator.errors import BackendError
+from invalidator.secret_file import read_secret
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,8 +23,7 @@ def read_token(token: str | None, file: Path | None) -> str:
     if file is None:
         return checked(token or "", "token")
     try:
-        with file.open("rb") as opened:
-            data = opened.read(_LONGEST + 1)
+        data = read_secret(file)
     except OSError as error:
         # To be tried again: whoever rotates a token may remove the file for a moment.
         raise BackendError("auth", f"token_file cannot be read: {error.strerror}", retry_after=1.0) from error

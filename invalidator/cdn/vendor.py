@@ -33,6 +33,10 @@ class Vendor(Protocol):
     """One account's API. Its methods decide; none contacts anything."""
 
     @property
+    def everything(self) -> str:
+        """The group of the one call that purges all that there is: no other is needed beside it."""
+
+    @property
     def limits(self) -> Sequence[Limit]:
         """The account's buckets."""
 
@@ -63,6 +67,9 @@ AGENT = ("User-Agent", "invalidator")
 
 def fault_of(status: int, detail: str, retry_after: float = 0.0) -> Fault | None:
     """What a status of an API says. Unlike a cache's, its 404 means that there is no such thing to purge *in*."""
+    if 300 <= status < 400:
+        # Where it leads to is not said: a stranger's text, which may hold what was asked with.
+        detail = f"{detail}: redirects are never followed: `api` must name the final address"
     if status in {404, 410, 412}:
         return Fault("unsupported", retry=False, detail=detail)
     found = verdict(status)

@@ -44,13 +44,11 @@ def connect(file: Path | None, path: Path | None) -> Client:
     """A connection to that daemon. Raises UnreachableError, and ConfigError for a file that cannot be read."""
     if file is not None and path is not None:
         raise click.UsageError("say -c FILE or --socket PATH, not both")
-    return Client(path or (_of(file) if file else None) or places.control_socket())
+    if file is not None:
+        from invalidator.control.where import find  # noqa: PLC0415  brings the reader of YAML
 
-
-def _of(file: Path) -> Path | None:
-    from invalidator.control.where import control_socket_of  # noqa: PLC0415  brings the reader of YAML
-
-    return control_socket_of(file)
+        return find(file)
+    return Client(path or places.control_socket())
 
 
 def named(file: Path | None) -> str:

@@ -13,6 +13,7 @@ import click
 from invalidator.envelope import MAX_PAYLOAD
 from invalidator.errors import InvalidatorError, PublishError
 from invalidator.publisher import Published, Publisher
+from invalidator.secret_file import read_secret
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -120,7 +121,7 @@ def _publisher(url: str | None, file: Path | None) -> Publisher:
     redis = load(file).topology.redis
     if redis is None:
         raise PublishError(f"{file} names no redis for all of its workers: say which one with --url")
-    password = redis.password_file.read_text().strip("\r\n") if redis.password_file else None
+    password = read_secret(redis.password_file).decode().strip("\r\n") if redis.password_file else None
     return Publisher(redis.url.reveal(), password=password)
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from invalidator.screen.paint import Line
 
-_NARROWEST, _WIDEST = 60, 160
+_NARROWEST, _WIDEST = 40, 160
 _UNBOUNDED = 1 << 20
 
 

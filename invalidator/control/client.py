@@ -42,6 +42,10 @@ def dial(path: Path, patience: float) -> socket.socket:
     return connection
 
 
+class AbsentError(UnreachableError):
+    """There is nothing at this path."""
+
+
 class Client:
     """One connection to the daemon at `path`. Every method raises UnreachableError with what to do about it."""
 
@@ -52,7 +56,8 @@ class Client:
         try:
             self._socket = dial(path, patience)
         except OSError as error:
-            raise UnreachableError(self._why_not(error)) from None
+            absent = error.errno in (errno.ENOENT, errno.ENOTDIR)
+            raise (AbsentError if absent else UnreachableError)(self._why_not(error)) from None
 
     def __enter__(self) -> Self:
         """Itself."""

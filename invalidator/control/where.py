@@ -1,15 +1,20 @@
 """Where the daemon of a topology is to be found. A file that is wrong just now must not hide a daemon that runs.
 
-So nothing is checked here, no plugin is loaded, and no secret is needed.
+So nothing of the file is checked here, no plugin is loaded, and no secret is needed.
 """
 
 from __future__ import annotations
 
 import os
 import re
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from invalidator.errors import ConfigError, Problem
+from invalidator.control.client import AbsentError, Client
+from invalidator.control.protocol import Ping
+from invalidator.errors import ConfigError, Problem, UnreachableError
+from invalidator.screen.text import visible
+from invalidator.topology import places
 from invalidator.topology.interpolation import Sources, interpolate
 from invalidator.topology.nodes import Mark, Scalar, child
 from invalidator.topology.strict_yaml import MAX_BYTES, SyntaxFault, compose, decode
@@ -23,6 +28,39 @@ if TYPE_CHECKING:
 _SETTING = ("supervisor", "control_socket")
 _WRITTEN = re.compile(r"""(?m)^[^#\n]*\bcontrol_socket["']?\s*:\s*(?:"([^"\n]+)"|'([^'\n]+)'|([^\s#,}"']+))""")
 _WAY_OUT = "--socket PATH finds the daemon without it"
+
+
+def find(file: Path, environ: Mapping[str, str] = os.environ) -> Client:
+    """A connection to the daemon that runs this topology: at the socket that it names, or else where one may be.
+
+    The socket that it names may not be in force yet. Raises ConfigError for a file that cannot be read, and
+    UnreachableError with every place where the daemon was looked for.
+    """
+    own = control_socket_of(file, environ)
+    usual = places.control_sockets(file, environ, root=os.geteuid() == 0)
+    absent, others = [], []
+    for path in dict.fromkeys((own, *usual) if own else usual):
+        try:
+            return _met(path, file)
+        except AbsentError:
+            absent.append(str(path))
+        except UnreachableError as error:
+            if path == own:
+                raise  # it is this one's place, whatever is wrong there
+            others.append(str(error))
+    said = [f"no daemon of {file} has a socket at {' or '.join(absent)}"] if absent else []
+    raise UnreachableError("; ".join([*said, *others, "if it runs elsewhere, --socket PATH finds it"]))
+
+
+def _met(path: Path, file: Path) -> Client:
+    """A connection to the daemon at `path`, which has said that it runs this topology."""
+    with ExitStack() as unless_met:
+        client = unless_met.enter_context(Client(path))
+        answer = client.ask(Ping(file=str(file.resolve())))
+        if not answer.ok:
+            raise UnreachableError(f"{path}: {visible(answer.error)}")
+        unless_met.pop_all()
+    return client
 
 
 def control_socket_of(file: Path, environ: Mapping[str, str] = os.environ) -> Path | None:

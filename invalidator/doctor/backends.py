@@ -40,7 +40,9 @@ AUTH = Kind(
     "wrong",
     "A backend does not let us purge",
     "Every purge there is refused until its credentials or rights are corrected; what it holds stays stale.",
-    "Correct the backend's user, password, token or access list; the worker needs the right to delete a key.",
+    "With a token (token, token_file, or headers of http): it must be valid, and its permissions must cover purging"
+    " this zone, service or cache. Otherwise correct the user, the password or the access list: the user needs the"
+    " right to delete a key.",
 )
 BROKEN = Kind(
     "backend.broken",

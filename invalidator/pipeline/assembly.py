@@ -29,7 +29,7 @@ from invalidator.pipeline.tiers import AFTER_LONGEST, AT_ONCE, Order
 from invalidator.pipeline.worker import Events, Surroundings, Worker
 from invalidator.signals import Signals, Waker
 from invalidator.slots import clock
-from invalidator.topology.gaps import flush_of, gap_policy
+from invalidator.topology.gaps import asked_of, flush_of, gap_policy
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -111,7 +111,8 @@ def make_lanes(part: Part, changed: Callable[[], None], tap: Tap, log: Logger) -
 def make_backends(topology: Topology, worker: str, lane: LaneSpec, plugins: pluggy.PluginManager) -> list[Backend]:
     """The backend that the topology names, or one for each of its servers. Raises PluginError if no plugin makes it."""
     spec = topology.backends[lane.backend]
-    context = BackendContext(worker, lane.backend, topology.supervisor.state_dir)
+    asked = asked_of(topology, lane.backend)
+    context = BackendContext(worker, lane.backend, topology.supervisor.state_dir, asked)
     made = plugins.hook.make_backend(type=spec.type, options=spec.options, context=context)
     backends = list(made) if isinstance(made, Sequence) else [made]
     if not backends or not all(isinstance(backend, Backend) for backend in backends):

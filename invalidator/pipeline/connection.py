@@ -20,6 +20,8 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 from redis.sentinel import MasterNotFoundError, Sentinel
 
+from invalidator.secret_file import read_secret
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -92,7 +94,7 @@ def open_connection(settings: RedisSettings, **options: Any) -> redis.Connection
     }
     url = settings.url.get_secret_value()
     if settings.password_file:
-        options["password"] = settings.password_file.read_text().strip("\r\n")
+        options["password"] = read_secret(settings.password_file).decode().strip("\r\n")
     if url.startswith("redis+sentinel://"):
         return _through_sentinel(url, options)
     if not url.startswith("unix://"):

@@ -23,6 +23,7 @@ class LaneState:
     pending: int
     breaker: BreakerState
     since: float
+    flush_owed: bool
     last_ok: float
     last_failure: float
     reason: str
@@ -39,6 +40,7 @@ def describe(node: str, pending: Pending, receipts: Receipts, *, paused: bool) -
         pending=len(pending),
         breaker=pending.breaker.state,
         since=receipts.opened,
+        flush_owed=pending.is_flushing(),
         last_ok=receipts.last_ok,
         last_failure=receipts.last_failure,
         reason=failure.reason if failure else "",

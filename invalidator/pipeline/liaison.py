@@ -73,6 +73,7 @@ class Liaison:
             node=state.node,
             breaker=state.breaker,
             breaker_since=state.since,
+            flush_owed=state.flush_owed,
             failed_at=state.last_failure,
             reason=state.reason,
             detail=state.detail[:LONGEST_TEXT],

@@ -5,9 +5,9 @@ from __future__ import annotations
 import textwrap
 from typing import TYPE_CHECKING
 
-from invalidator.screen.paint import Line, Piece, line
+from invalidator.screen.paint import Line, Piece, line, plain
 from invalidator.screen.text import ago, by, count, duration, fit, latency, left, moment, rate, right, visible, width
-from invalidator.screen.words import by_backend, gaps, sentences
+from invalidator.screen.words import by_backend, gaps, losses, sentences, skipped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -18,25 +18,34 @@ if TYPE_CHECKING:
 _STATE_TONES: dict[str, Tone] = {"running": "good", "starting": "warning", "degraded": "bad", "stopping": "warning"}
 _NUMBER = 9
 """Columns of one number in the table of lanes."""
-_LAST = 20
+_NUMBERS = ("pending", "purged", "p50", "p99")
+_LAST = 23
+"""`dry run, 999.9k skipped`."""
+_SHORTEST = 8
+"""Columns of a name: less tells nobody which it is."""
 
 
 def drawn(status: Status, columns: int) -> Iterator[Line]:
-    """The whole: for a screen of so many columns, 60 at least."""
-    yield head(status, columns)
+    """The whole: for a screen of so many columns, 40 at least."""
+    yield from head(status, columns)
     yield from troubles(status, columns)
     for worker in status.workers:
         yield ()
         yield from drawn_worker(worker, status.now, columns)
 
 
-def head(status: Status, columns: int) -> Line:
-    """The daemon: `degraded since…`, its process and its file."""
+def head(status: Status, columns: int) -> Iterator[Line]:
+    """The daemon: its state, its process, and its file, which on a narrow screen has a line of its own."""
     state = Piece(status.state, _STATE_TONES[status.state])
-    since = f"  up {duration(status.now - status.started)}  pid {status.pid}  "
+    since = f"  up {duration(status.now - status.started)}  pid {status.pid}"
     read = f"  {'read' if status.reload.ok else 'REFUSED'} {ago(status.reload.at, status.now)}"
-    room = columns - width(status.state + since + read)
-    return line(state, since, fit(status.file, room), Piece(read, "" if status.reload.ok else "bad"))
+    last_read = Piece(read, "" if status.reload.ok else "bad")
+    room = columns - width(status.state + since + read) - 2
+    if room < 2 * _SHORTEST:
+        yield line(state, since)
+        yield line("  ", fit(status.file, columns - width(read) - 2), last_read)
+    else:
+        yield line(state, since, "  ", fit(status.file, room), last_read)
 
 
 def troubles(status: Status, columns: int) -> Iterator[Line]:
@@ -58,47 +67,53 @@ def _sentence(text: str, columns: int, tone: Tone) -> Iterator[Line]:
 
 def drawn_worker(worker: Worker, now: float, columns: int) -> Iterator[Line]:
     """One worker, and its lanes."""
-    yield worker_line(worker, now, columns)
+    yield from worker_lines(worker, now, columns)
     facts = [f"last message {ago(worker.last_message, now)}", f"gaps {gaps(worker)}"]
     if worker.restarts:
         facts.append(f"restarts {by(worker.restarts)}")
-    yield from _flowing(facts, columns)
+    yield from _flowing([Piece(f"  {fact}") for fact in facts], columns)
     yield lane_head(columns)
     yield from lane_lines(worker, now, columns)
 
 
-def _flowing(facts: Sequence[str], columns: int) -> Iterator[Line]:
+def _flowing(facts: Sequence[Piece], columns: int) -> Iterator[Line]:
     """As many of them in a line as there is room for."""
-    text = ""
+    taken: Line = ()
     for fact in facts:
-        if text and width(f"{text}  {fact}") > columns:
-            yield line(text)
-            text = ""
-        text += f"  {fact}"
-    yield line(text)
+        if taken and width(plain((*taken, fact))) > columns:
+            yield taken
+            taken = ()
+        taken += (fact,)
+    yield taken
 
 
-def worker_line(worker: Worker, now: float, columns: int) -> Line:
-    """`users  RUNNING  pid 4242  up 3 d  subscribed 3 h  12/s`"""
+def worker_lines(worker: Worker, now: float, columns: int) -> Iterator[Line]:
+    """`users  RUNNING  pid 4242  up 3 d  subscribed 3 h  12/s`, over two lines where the name would not be left."""
     up = worker.state == "RUNNING"
-    said = f"  pid {worker.pid}  up {duration(worker.uptime or 0.0)}" if worker.pid else ""
+    said = [f"  pid {worker.pid}", f"  up {duration(worker.uptime or 0.0)}"] if worker.pid else []
     if worker.next_try is not None:
-        said += f"  next try in {duration(worker.next_try)}"
+        said.append(f"  next try in {duration(worker.next_try)}")
     if worker.subscribed:
         since = f" {duration(now - worker.subscribed_since)}" if worker.subscribed_since else ""
         heard = Piece(f"  subscribed{since}")
     else:
         heard = Piece("  not subscribed", "bad" if up else "")
-    pace = f"  {rate(worker.rate)}"
-    paused = Piece("  paused" if worker.paused else "", "warning")
-    room = columns - sum(width(text) for text in (said, heard.text, pace, paused.text, worker.state)) - 2
-    name = Piece(fit(worker.name, max(8, room)), "bold")
-    return line(name, "  ", Piece(worker.state, "good" if up else "bad"), paused, said, heard, pace)
+    facts = [*map(Piece, said), heard, Piece(f"  {rate(worker.rate)}")]
+    state = line(
+        "  ", Piece(worker.state, "good" if up else "bad"), Piece("  paused" if worker.paused else "", "warning")
+    )
+    beside = columns - width(plain(state))
+    room = beside - sum(width(fact.text) for fact in facts)
+    if room < min(_SHORTEST, width(visible(worker.name))):
+        yield line(Piece(fit(worker.name, beside), "bold"), *state)
+        yield from _flowing(facts, columns)
+    else:
+        yield line(Piece(fit(worker.name, room), "bold"), *state, *facts)
 
 
 def lane_head(columns: int) -> Line:
     """The heads of the columns of `lane_lines`."""
-    numbers = "".join(right(name, _NUMBER) for name in ("pending", "purged", "p50", "p99"))
+    numbers = "".join(right(name, _NUMBER) for name in _NUMBERS[: _shown(columns)])
     return line(Piece(f"  {left('lane', _room(columns))}{numbers}  last", "dim"))
 
 
@@ -114,29 +129,40 @@ def lane_lines(worker: Worker, now: float, columns: int) -> Iterator[Line]:
             yield line(_counts(backend.backend, backend, columns))
             for lane in servers:
                 node = left(lane.node, _room(columns) - 2)
-                yield line(f"    {node}{' ' * 4 * _NUMBER}  ", last(lane, now))
+                yield line(f"    {node}{' ' * _shown(columns) * _NUMBER}  ", last(lane, now))
+        if given_up := losses(backend):
+            yield line("    ", Piece(fit(f"{given_up}: see dead-letters in the state_dir", columns - 4), "warning"))
 
 
 def lane_height(worker: Worker) -> int:
     """How many `lane_lines` there are."""
-    return sum(len(servers) + (len(servers) > 1) for servers in by_backend(worker))
+    return sum(len(servers) + (len(servers) > 1) + bool(losses(servers[0])) for servers in by_backend(worker))
 
 
 def _counts(name: str, lane: Lane, columns: int) -> str:
     values = (count(lane.pending), rate(lane.rate), latency(lane.purge.p50), latency(lane.purge.p99))
-    return f"  {left(name, _room(columns))}{''.join(right(value, _NUMBER) for value in values)}"
+    numbers = "".join(right(value, _NUMBER) for value in values[: _shown(columns)])
+    return f"  {left(name, _room(columns))}{numbers}"
 
 
 def last(lane: Lane, now: float) -> Piece:
     """What became of the last batch, or since when nothing is tried."""
     if lane.breaker != "closed":
         return Piece(f"{lane.breaker} since {moment(lane.breaker_since, now)}", "bad")
+    if text := skipped(lane):
+        return Piece(text, "" if lane.dry_run else "warning")
     failure = lane.last_failure
     if failure and failure.at > lane.last_purge:
         return Piece(f"{fit(failure.reason, _LAST - 11)} {ago(failure.at, now)}", "bad")
-    what = "dry run" if lane.dry_run else "purged"
-    return Piece(f"{what} {ago(lane.last_purge, now)}" if lane.last_purge else "nothing yet")
+    if lane.flush_owed:
+        return Piece("flush owed", "warning")
+    return Piece(f"purged {ago(lane.last_purge, now)}" if lane.last_purge else "nothing yet")
+
+
+def _shown(columns: int) -> int:
+    """How many of the numbers there is room for: on a narrow screen the latencies go first."""
+    return next((some for some in (4, 2) if columns - some * _NUMBER - 4 - _LAST >= _SHORTEST), 1)
 
 
 def _room(columns: int) -> int:
-    return max(8, columns - 4 * _NUMBER - 4 - _LAST)
+    return max(_SHORTEST, columns - _shown(columns) * _NUMBER - 4 - _LAST)

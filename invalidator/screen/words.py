@@ -53,10 +53,25 @@ def breaker(lane: Lane, now: float) -> str:
 
 
 def outcome(lane: Lane, now: float) -> str:
-    """What came of its last attempt."""
+    """What came of its last attempt, or of all that was not tried."""
+    if text := skipped(lane):
+        return text
     if _has_failed(lane) and lane.last_failure:
         return f"failed {ago(lane.last_failure.at, now)}: {failure(lane.last_failure)}"
+    if lane.flush_owed:
+        return "flush owed"
     return f"purged {ago(lane.last_purge, now)}" if lane.last_purge else "nothing purged yet"
+
+
+def skipped(lane: Lane) -> str:
+    """`dry run, 20.0k skipped`, or `20.0k skipped` where a lane could purge nothing of it; nothing of one that purges.
+
+    A dry run may have purged before it was one, and a lane that lacks the kinds that it is asked for is flushed.
+    """
+    number = lane.ends.get("skipped", 0)
+    if lane.dry_run:
+        return f"dry run, {count(number)} skipped"
+    return f"{count(number)} skipped" if number and not lane.ends.get("purged") and not _has_failed(lane) else ""
 
 
 def _has_failed(lane: Lane) -> bool:

@@ -100,7 +100,7 @@ class Fleet:
 
     def change(self, loaded: Loaded, now: float) -> Plan:
         """Run this from now on. Workers whose part of it is as it was keep their process."""
-        todo = plan(self.loaded.topology, loaded.topology)
+        todo = plan(self.loaded, loaded)
         self.loaded = loaded
         specs = {spec.name: spec for spec in loaded.topology.workers}
         for name in todo.keep:

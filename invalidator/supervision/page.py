@@ -160,7 +160,7 @@ def _lane(lanes: Sequence[Lane], now: float) -> str:
 
 def _under(lane: Lane, now: float) -> str:
     words = [lane.type, lane.node, breaker(lane, now), outcome(lane, now), losses(lane)]
-    words += ["dry run, nothing is sent"] if lane.dry_run else []
+    words += ["nothing is sent"] if lane.dry_run else []
     if lane.propagation.p50 is not None:
         words.append(f"publish to purged {latency(lane.propagation.p50)}, p99 {latency(lane.propagation.p99)}")
     css = "under far" if lane_tone(lane) == "bad" else "under"

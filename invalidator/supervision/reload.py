@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from invalidator.topology.models import Topology, WorkerSpec
+    from invalidator.topology.load import Loaded
+    from invalidator.topology.models import WorkerSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,10 +20,10 @@ class Plan:
     stop: tuple[str, ...]
 
 
-def plan(old: Topology, new: Topology) -> Plan:
+def plan(old: Loaded, new: Loaded) -> Plan:
     """What to do so that `new` runs instead of `old`. A worker is kept if nothing that it reads has changed."""
-    before = {spec.name: spec for spec in old.workers}
-    after = {spec.name: spec for spec in new.workers}
+    before = {spec.name: spec for spec in old.topology.workers}
+    after = {spec.name: spec for spec in new.topology.workers}
     common = [name for name in after if name in before]
     kept = [name for name in common if _sees(old, before[name]) == _sees(new, after[name])]
     return Plan(
@@ -33,13 +34,15 @@ def plan(old: Topology, new: Topology) -> Plan:
     )
 
 
-def _sees(topology: Topology, spec: WorkerSpec) -> tuple[object, ...]:
+def _sees(loaded: Loaded, spec: WorkerSpec) -> tuple[object, ...]:
+    topology = loaded.topology
     backends = [topology.backends[lane.backend] for lane in spec.backends]
     return (
         spec,
         topology.redis_of(spec),
         backends,
         topology.plugins,
+        loaded.plugins.files(),  # hooks see every worker's batches, and a process goes on with those that it began with
         topology.supervisor.state_dir,
         topology.supervisor.stop_timeout,
     )

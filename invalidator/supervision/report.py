@@ -158,6 +158,7 @@ def _lane(child: Child, spec: LaneSpec, said: LaneReport, words: Snapshot) -> La
         last_failure=failure,
         breaker=said.breaker,
         breaker_since=said.breaker_since,
+        flush_owed=said.flush_owed,
         dry_run=getattr(spec, "dry_run", False) or getattr(backend, "dry_run", False),
     )
 

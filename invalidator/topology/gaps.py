@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from invalidator.topology.models import Flush
 
 if TYPE_CHECKING:
+    from invalidator.messages import Kind
     from invalidator.options import BackendOptions
     from invalidator.topology.models import LaneSpec, Topology, WorkerSpec
 
@@ -29,3 +30,18 @@ def gap_policy(topology: Topology, worker: WorkerSpec, lane: LaneSpec) -> Flush 
     if on_gap(worker, lane) == "ignore":
         return None
     return flush_of(worker, lane, topology.backends[lane.backend].options)
+
+
+def asked_of(topology: Topology, backend: str) -> frozenset[Kind]:
+    """The kinds of target that may be asked of this backend: by messages, on a gap, or for a kind that it lacks."""
+    options = topology.backends[backend].options
+    kinds: set[Kind] = set()
+    for worker in topology.workers:
+        for lane in worker.backends:
+            if lane.backend != backend:
+                continue
+            kinds.update(worker.allow)
+            flush = flush_of(worker, lane, options)
+            if flush and (on_gap(worker, lane) == "flush" or lane.unsupported == "flush"):
+                kinds.add(flush.kind)
+    return options.kinds() & kinds

@@ -11,14 +11,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from invalidator.secret_file import read_secret
 from invalidator.topology.nodes import Fault, Mapping, Node, Scalar, Sequence
 
 if TYPE_CHECKING:
     from collections.abc import Mapping as Environment
 
     from invalidator.topology.nodes import Path as Place
-
-MAX_FILE_BYTES = 64 << 10
 
 _PLACE = re.compile(r"\$\$\{|\$\{([^{}]*)\}|\$\{")
 _VARIABLE = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?::-(.*))?", re.DOTALL)
@@ -59,12 +58,9 @@ class Sources:
 
     def _file(self, path: Path) -> str:
         try:
-            with path.open("rb") as file:
-                data = file.read(MAX_FILE_BYTES + 1)
+            data = read_secret(path)
         except (OSError, ValueError) as error:
             raise ValueError(f"cannot be read: {getattr(error, 'strerror', None) or 'not a path'}") from None
-        if len(data) > MAX_FILE_BYTES:
-            raise ValueError(f"is larger than {MAX_FILE_BYTES >> 10} KiB: this cannot be a secret")
         try:
             text = data.decode("utf-8")
         except UnicodeDecodeError:

@@ -6,6 +6,7 @@ from itertools import combinations
 from typing import TYPE_CHECKING
 
 from invalidator.messages import KINDS
+from invalidator.secret_file import read_secret
 from invalidator.topology.gaps import flush_of, on_gap
 from invalidator.topology.patterns import has_literal_first_segment, overlap
 
@@ -98,7 +99,7 @@ def _check_password_file(settings: RedisSettings, path: Path, findings: Findings
     if settings.password_file is None:
         return
     try:
-        settings.password_file.read_text(encoding="utf-8")
+        read_secret(settings.password_file).decode()
     except PermissionError:
         # `check` may run as somebody who is not allowed to see what the daemon is.
         findings.warning((*path, "password_file"), "cannot be read by this user")

@@ -141,7 +141,8 @@ class LaneSpec(Settings):
         examples=["objects"],
     )
     delay: Annotated[Duration, _at_most(600.0)] = Field(
-        default=0.0, description="How long after that; without after, how long after the message. Up to 10m."
+        default=0.0,
+        description="How long after that; without after, how long after the message. Up to 10m; a stop cuts it short.",
     )
     rebound: Annotated[Duration, _at_most(3600.0)] = Field(
         default=0.0, description="Purge each target once more, so long after it was purged. Up to 1h; 0 does not."

@@ -10,13 +10,23 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 NAME = "invalidator"
+_SOCKET = "control.sock"
 LONGEST_SOCKET_PATH = 107
 """Bytes, on Linux."""
 
 
 def control_socket() -> Path:
     """The default of `supervisor.control_socket`."""
-    return runtime_directory(os.environ, root=os.geteuid() == 0) / "control.sock"
+    return runtime_directory(os.environ, root=os.geteuid() == 0) / _SOCKET
+
+
+def control_sockets(file: Path, environ: Mapping[str, str], *, root: bool) -> tuple[Path, ...]:
+    """Where the daemon of this topology may listen if it names no socket; for root, in the template unit's too.
+
+    An instance has a runtime directory of its own, and root's shell is not told of it.
+    """
+    usual = runtime_directory(environ, root=root) / _SOCKET
+    return (usual, Path("/run", f"{NAME}-{file.stem}", _SOCKET)) if root else (usual,)
 
 
 def state_dir() -> Path:

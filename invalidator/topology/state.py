@@ -1,9 +1,10 @@
-"""Whether the directory for the daemon's state can be used: said at the start, and not first when it is needed."""
+"""Whether the daemon's directories are fit for it: said at the start, and not first when one is needed."""
 
 from __future__ import annotations
 
 import errno
 import os
+import stat
 import tempfile
 from typing import TYPE_CHECKING
 
@@ -32,9 +33,9 @@ def prepare(directory: Path) -> str:
 
 
 def remark(loaded: Loaded) -> tuple[Problem, ...]:
-    """A warning if this user could not make the directory or write there. Makes nothing: the daemon may be another's.
+    """A warning if this user could not make the directory or write there, or if anybody could replace the socket.
 
-    That is found out from what is there; a full disk, say, is not.
+    Makes nothing: the daemon may be another's. It is found out from what is there; a full disk, say, is not.
     """
     findings = Findings(str(loaded.topology.file))
     findings.root = loaded.source
@@ -44,7 +45,21 @@ def remark(loaded: Loaded) -> tuple[Problem, ...]:
             f"{loaded.topology.supervisor.state_dir} cannot be written by this user: {error}: "
             "dead letters would be lost",
         )
+    if _is_anybodys(directory := loaded.topology.supervisor.control_socket.parent):
+        findings.warning(
+            ("supervisor", "control_socket"),
+            f"{directory} may be written by anybody: who puts a socket of his own there is taken for the daemon",
+        )
     return findings.warnings
+
+
+def _is_anybodys(directory: Path) -> bool:
+    # Not those of a group: where each user has one of his own, they are usual. In a sticky one only the owner replaces.
+    try:
+        mode = directory.stat().st_mode
+    except OSError:
+        return False
+    return bool(mode & stat.S_IWOTH) and not mode & stat.S_ISVTX
 
 
 def _obstacle(directory: Path) -> str:

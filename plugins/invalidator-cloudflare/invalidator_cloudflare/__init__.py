@@ -28,4 +28,5 @@ def make_backend(type: str, options: BackendOptions, context: BackendContext) ->
     from invalidator_cloudflare.api import Cloudflare  # noqa: PLC0415 -- so too
 
     vendor = Cloudflare(options)
-    return CdnBackend(options, vendor, shared(context.state_dir, vendor.limits, "cloudflare", *options.identity))
+    folder = options.limits_dir or context.state_dir
+    return CdnBackend(options, vendor, shared(folder, vendor.limits, "cloudflare", *options.identity))

@@ -30,6 +30,8 @@ _NOTHING_ASKED = 1012
 class Cloudflare:
     """One zone."""
 
+    everything = "everything"
+
     def __init__(self, options: CloudflareOptions) -> None:
         base = options.base
         self.limits = buckets(options.numbers)

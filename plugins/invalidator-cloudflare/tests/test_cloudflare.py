@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from contextlib import contextmanager
@@ -216,6 +217,19 @@ def test_a_dry_run_shows_each_call_and_contacts_nobody(fake: FakeCloudflare) -> 
     assert fake.calls == ()
 
 
+def test_a_call_for_everything_spares_the_others_of_its_batch_and_one_for_hosts_does_not(fake: FakeCloudflare) -> None:
+    targets: dict[str, Any] = {"keys": ("a",), "tags": ("t",), "all": True}
+    with backend(fake) as cdn:
+        assert purge([cdn], batch(**targets)) == []
+        assert purge([cdn], batch(**targets, soft=True)) == []
+    path = "{}_cache".format
+    everything = {"purge_everything": True}
+    assert bodies(fake) == [(path("purge"), everything), (path("invalidate"), everything)]
+    with backend(fake, all_by="hosts") as cdn:
+        assert purge([cdn], batch(**targets)) == []
+    assert sorted(kind for _, body in bodies(fake)[2:] for kind in body) == ["files", "hosts", "tags"]
+
+
 # When a call is sent.
 
 
@@ -324,6 +338,19 @@ def test_what_an_answer_means(fake: FakeCloudflare, fault: Fault, reason: str, *
     assert [(failure.reason, failure.retry) for failure in failures] == ([(reason, retry)] if reason else [])
 
 
+def test_a_redirect_is_explained_and_where_it_leads_to_is_not_said(fake: FakeCloudflare) -> None:
+    fault = saying(302, b"", headers=(("Location", "http://192.0.2.1/"),))
+    with backend(fake) as cdn:
+        fake.fail(fault)
+        (failure,) = purge([cdn], batch(keys=("k",)))
+        fake.fail(fault)
+        with pytest.raises(BackendError) as raised:
+            cdn.connect()
+    for text in (failure.detail, raised.value.detail):
+        assert text.endswith("status 302: redirects are never followed: `api` must name the final address")
+        assert "192.0.2.1" not in text
+
+
 def test_an_unknown_zone_is_no_success(fake: FakeCloudflare) -> None:
     with backend(fake, zone="f" * 32) as cdn:
         (failure,) = purge([cdn], batch(keys=("k",)))
@@ -373,6 +400,18 @@ def test_a_token_that_is_refused_and_stays_the_same_is_a_fault_of_the_configurat
         with pytest.raises(BackendError, match="holds no token") as raised:
             settled(cdn, batch(keys=("k",)))
         assert "words" not in str(raised.value).replace("word of", "")
+
+
+@pytest.mark.timeout(10)
+@pytest.mark.parametrize("kind", ["fifo", "folder", "device"])
+def test_a_token_file_that_is_no_file_holds_nobody_up(fake: FakeCloudflare, tmp_path: Path, kind: str) -> None:
+    file = tmp_path / "token"
+    os.mkfifo(file) if kind == "fifo" else file.mkdir() if kind == "folder" else file.symlink_to("/dev/zero")
+    with backend(fake, token=None, token_file=str(file)) as cdn:
+        for ask in (cdn.connect, lambda: settled(cdn, batch(keys=("k",)))):
+            with pytest.raises(BackendError, match="token_file cannot be read: not a regular file"):
+                ask()
+    assert fake.calls == ()
 
 
 def test_a_server_that_repeats_the_token_does_not_get_it_into_a_log(fake: FakeCloudflare) -> None:
@@ -452,7 +491,7 @@ def test_connect_says_what_is_wrong(permissions: tuple[str, ...], more: dict[str
         ({"hosts": ["https://shop.example"]}, "is not a host"),
         ({"all_by": "hosts", "hosts": []}, "needs `hosts`"),
         ({"api": "ftp://x"}, "is not an origin"),
-        ({"api": "https://user:secret@x"}, "credentials"),
+        ({"api": "https://user:secret@x"}, "carries no credentials: the token stands in `token_file`, or in `token`"),
         ({"api": "https://x/?y"}, "base URL"),
         ({"api": "unix:///run/x.sock"}, "with one slash"),
     ],

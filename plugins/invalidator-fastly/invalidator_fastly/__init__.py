@@ -27,5 +27,6 @@ def make_backend(type: str, options: BackendOptions, context: BackendContext) ->
     from invalidator.cdn import CdnBackend, shared  # noqa: PLC0415 -- only a worker needs it
     from invalidator_fastly.api import Fastly  # noqa: PLC0415 -- so too
 
-    vendor = Fastly(options)
-    return CdnBackend(options, vendor, shared(context.state_dir, vendor.limits, "fastly", *options.identity))
+    vendor = Fastly(options, context.asked)
+    folder = options.limits_dir or context.state_dir
+    return CdnBackend(options, vendor, shared(folder, vendor.limits, "fastly", *options.identity))

@@ -11,19 +11,20 @@ from invalidator.http import Request, Response, retry_after
 from invalidator_fastly.limits import KEYS, LONGEST_KEY, LONGEST_URL, buckets
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
-    from invalidator.messages import Target
+    from invalidator.messages import Kind, Target
     from invalidator_fastly.options import FastlyOptions
 
 LONGEST_WAIT = 300.0
-_SCOPES = frozenset({"global", "purge_select"})
 
 
 class Fastly:
-    """One service."""
+    """One service. `asked`: the kinds of target that its token has to do for."""
 
-    def __init__(self, options: FastlyOptions) -> None:
+    everything = "all"
+
+    def __init__(self, options: FastlyOptions, asked: Collection[Kind] = ()) -> None:
         base = options.base
         self.limits = buckets(options.purges_an_hour)
         self._host = base.origin.authority
@@ -31,6 +32,7 @@ class Fastly:
         self._id = options.service
         self._service = f"{base.path}/service/{options.service}"
         self._options = options
+        self._scopes = ("purge_select", "purge_all") if "all" in asked else ("purge_select",)
         self._templates = tuple(map(parse_template, options.url))
         self._hosts = tuple(options.hosts)
 
@@ -79,8 +81,8 @@ class Fastly:
         """The token may purge, and this service is one of its own; where it may read the service, that it exists."""
         own = self._asked(ask, f"{self._path}/tokens/self", token, "the token")
         scope, services = own.get("scope"), own.get("services")
-        if isinstance(scope, str) and not _SCOPES.intersection(scope.split()):
-            raise BackendError("auth", f"the token's scope is {printable(scope)!r}: it needs purge_select", retry=False)
+        if isinstance(scope, str) and (missing := self._missing(scope.split())):
+            raise BackendError("auth", f"the token's scope is {printable(scope)!r}: it needs {missing}", retry=False)
         if isinstance(services, list) and services and self._id not in services:
             raise BackendError("auth", "the token is for other services than this one", retry=False)
         answer = ask(self._request("GET", self._service, token))
@@ -88,6 +90,12 @@ class Fastly:
             return  # A token that may only purge cannot read what it purges.
         if fault := self.fault("", answer, 0.0):
             raise BackendError(fault.reason, f"the service: {fault.detail}", retry=fault.retry)
+
+    def _missing(self, scopes: Collection[str]) -> str:
+        """What the token must be granted. Who may do everything may purge everything."""
+        missing = [] if "global" in scopes else [scope for scope in self._scopes if scope not in scopes]
+        why = ", as `all` may be asked for (allow, flush)" if "purge_all" in missing else ""
+        return " and ".join(missing) + why
 
     def _asked(self, ask: Callable[[Request], Response], target: str, token: str, what: str) -> dict[str, Any]:
         answer = ask(self._request("GET", target, token))

@@ -24,6 +24,7 @@ from invalidator_fastly.options import FastlyOptions
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from invalidator.messages import Kind
     from invalidator.testing.faults import Fault
 
 URL = "https://shop.example/{key}"
@@ -102,8 +103,10 @@ def options(fake: FakeFastly, **more: Any) -> FastlyOptions:
 
 
 @contextmanager
-def backend(fake: FakeFastly, folder: Path | None = None, **more: Any) -> Iterator[Backend]:
-    context = BackendContext("shop", "cdn", folder)
+def backend(
+    fake: FakeFastly, folder: Path | None = None, asked: frozenset[Kind] = frozenset(), **more: Any
+) -> Iterator[Backend]:
+    context = BackendContext("shop", "cdn", folder, asked)
     made = invalidator_fastly.make_backend(type="fastly", options=options(fake, **more), context=context)
     assert isinstance(made, Backend)
     try:
@@ -238,6 +241,52 @@ def test_connect_says_what_is_wrong(scope: str, more: dict[str, Any], why: str) 
     ):
         cdn.connect()
     assert (raised.value.reason, raised.value.retry) == ("auth", False)
+
+
+EVERYTHING: frozenset[Kind] = frozenset({"key", "all"})
+
+
+def test_connect_wants_the_right_to_purge_everything_where_that_may_be_asked_for() -> None:
+    with FakeFastly(scope="purge_select") as fake:
+        with (
+            backend(fake, asked=EVERYTHING) as cdn,
+            pytest.raises(
+                BackendError, match="'purge_select': it needs purge_all, as `all` may be asked for"
+            ) as raised,
+        ):
+            cdn.connect()
+        assert (raised.value.reason, raised.value.retry) == ("auth", False)
+        with backend(fake, asked=frozenset({"key"})) as cdn:
+            cdn.connect()
+    for scope in ("purge_select purge_all", "global"):
+        with FakeFastly(scope=scope) as fake, backend(fake, asked=EVERYTHING) as cdn:
+            cdn.connect()
+
+
+def test_a_call_for_everything_spares_the_others_of_its_batch(fake: FakeFastly) -> None:
+    targets: dict[str, Any] = {"keys": ("a",), "tags": ("t",), "urls": ("https://shop.example/x",), "all": True}
+    with backend(fake) as cdn:
+        assert list(cdn.preview(batch(**targets))) == [f"POST /service/{fake.service}/purge_all"]
+        assert purge([cdn], batch(**targets)) == []
+    assert [call.count for call in fake.purges] == [1]
+
+
+def test_what_it_would_have_covered_is_purged_by_itself_if_it_is_refused() -> None:
+    with FakeFastly(scope="purge_select") as fake, backend(fake) as cdn:
+        failures = purge([cdn], batch(keys=("a",), tags=("t",), all=True))
+        assert [(failure.target.kind, failure.reason) for failure in failures] == [("all", "auth")]
+        assert [call.json for call in fake.purges] == [{"surrogate_keys": ["a", "t"]}]
+
+
+def test_daemons_with_a_limits_dir_in_common_share_what_is_left(fake: FakeFastly, tmp_path: Path) -> None:
+    fake.fail(too_many(30))
+    common: dict[str, Any] = {"limits_dir": str(tmp_path / "common")}
+    with backend(fake, tmp_path / "one", **common) as one, backend(fake, tmp_path / "other", **common) as other:
+        with pytest.raises(BackendError, match="429"):
+            settled(one, batch(keys=("k",)))
+        assert other.purge(batch(keys=("k",), last=True)).deferred == (Target("key", "k"),)
+    with backend(fake, tmp_path / "other") as alone:
+        assert purge([alone], batch(keys=("k",))) == [], "a state_dir of its own is a limit of its own"
 
 
 def test_the_readme_says_what_is_true() -> None:

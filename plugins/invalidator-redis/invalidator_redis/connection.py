@@ -17,6 +17,7 @@ from redis.connection import parse_url
 from redis.retry import Retry
 
 from invalidator.errors import BackendError
+from invalidator.secret_file import read_secret
 from invalidator_redis.commands import packed
 from invalidator_redis.places import shown
 from invalidator_redis.refusals import refusal
@@ -142,7 +143,7 @@ def _prepared(options: RedisOptions, patience: float) -> RedisConnection:
     try:
         arguments: dict[str, Any] = parse_url(options.url.reveal())  # type: ignore[no-untyped-call]
         if options.password_file:
-            arguments["password"] = options.password_file.read_text().strip("\r\n")
+            arguments["password"] = read_secret(options.password_file).decode().strip("\r\n")
         make = arguments.pop("connection_class", redis.Connection)
         connection: RedisConnection = make(
             **arguments

@@ -231,6 +231,17 @@ def test_the_password_file_is_read_anew_at_each_connection(server: RedisServer, 
         assert backend.purge(batch("a")).failures == ()
 
 
+@pytest.mark.timeout(10)
+def test_a_fifo_where_a_password_should_be_holds_nobody_up(server: RedisServer, tmp_path: Path) -> None:
+    file = tmp_path / "password"
+    os.mkfifo(file)
+    with (
+        backend_for(f"redis://{server.address}/0", password_file=file) as backend,
+        pytest.raises(BackendError, match="password_file cannot be read: not a regular file"),
+    ):
+        backend.purge(batch("a"))
+
+
 def test_a_key_that_our_user_may_not_touch_costs_only_itself(cache: SecondRedis, server: RedisServer) -> None:
     with cache.client() as client:
         client.acl_setuser(
