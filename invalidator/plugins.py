@@ -201,21 +201,24 @@ def _from_file(path: Path) -> ModuleType:
     if not path.is_file():
         raise PluginError("there is no such file beside the topology")
     try:
-        digest = hashlib.sha256(str(path.resolve()).encode() + b"\0" + path.read_bytes()).hexdigest()[:16]
+        source = path.read_bytes()
     except OSError as error:
         raise PluginError(f"cannot be read: {error.strerror}") from None
     # A name of its own for each path: two files of one name in two folders must not replace each other. And for each
     # content: what has not changed is the same module, with the same classes, so that a reload keeps its workers.
+    digest = hashlib.sha256(str(path.resolve()).encode() + b"\0" + source).hexdigest()[:16]
     name = f"invalidator_file_{path.stem}_{digest}"
     if there := sys.modules.get(name):
         return there
     spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
+    if spec is None:
         raise PluginError("is not a Python file: its name ends with .py")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # where dataclasses and pydantic look up the names in a module's annotations
     try:
-        spec.loader.exec_module(module)
+        # Not the loader's exec_module: that may take what an earlier file of the same size, written in the same second,
+        # was compiled to, and leaves such a file of its own beside the topology.
+        exec(compile(source, path, "exec"), vars(module))  # noqa: S102  the operator's own code, from the allow-list
     except (Exception, SystemExit) as error:
         del sys.modules[name]
         raise PluginError(f"the plugin is broken: {_told(error)}") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -208,3 +209,18 @@ def test_an_exception_in_an_option_s_model_is_a_problem_of_that_backend(tmp_path
     assert problems(tmp_path, text) == [
         "5:16: backends.near.type: the plugin of the type 'mine' is broken: KeyError: 'x'"
     ]
+
+
+def test_a_file_is_what_it_says_now_even_if_it_said_something_as_long_a_moment_ago(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    file = tmp_path / "words.py"
+    told = []
+    for word in ("one", "two"):
+        file.write_text(GOOD.replace("NAME", word))
+        os.utime(file, (1_000_000_000, 1_000_000_000))
+        told.append(set(load_plugins(["./words.py"], [], tmp_path)[0].types) & {"one", "two"})
+
+    assert told == [{"one"}, {"two"}]
+    assert [path.name for path in tmp_path.iterdir()] == ["words.py"], "and nothing is left beside it"

@@ -474,7 +474,8 @@ def test_connect_says_what_is_wrong(permissions: tuple[str, ...], more: dict[str
 @pytest.mark.parametrize(
     ("more", "why"),
     [
-        ({"zone": "shop.example"}, "pattern"),
+        ({"zone": "shop.example"}, "its domain is none"),
+        ({"zone": "../x"}, "is not a zone's ID"),
         ({"token": None}, "needs a token_file, or a token"),
         ({"token": None, "tokn": "x"}, "needs a token_file, or a token"),
         ({"token": None, "tokn": "x"}, "Extra inputs"),

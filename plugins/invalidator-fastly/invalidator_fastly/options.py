@@ -18,7 +18,7 @@ API = "https://api.fastly.com"
 class FastlyOptions(CdnOptions):
     """One service of Fastly, purged by surrogate key, by URL or as a whole. Without `url`, a key is a surrogate key."""
 
-    service: Annotated[str, StringConstraints(pattern="^[A-Za-z0-9]{1,64}$")] = Field(description="the service's ID")
+    service: Annotated[str, StringConstraints(pattern="^[A-Za-z0-9_-]{1,64}$")] = Field(description="the service's ID")
     api: BaseUrl = Field(default=API, description="the base URL of the API; another one for a proxy, or a fake")
     purges_an_hour: int = Field(
         default=PURGES_AN_HOUR, ge=1, le=1_000_000_000, description="URLs and surrogate keys that the account may purge"
