@@ -29,7 +29,7 @@ format: $(STAMP) ## formats the code, and mends what the linter can mend
 	@$(RUN)ruff format
 	@$(RUN)ruff check --fix
 
-docs: $(STAMP) ## writes again what is derived from the models: example, schema, reference
+docs: $(STAMP) ## writes again what is derived from the code: example, reference, findings, units
 	@$(RUN)python -m invalidator.topology.reference
 	@$(RUN)python -m invalidator.doctor.page
 	@$(RUN)python -m invalidator.units

@@ -60,7 +60,7 @@ class Backend:
         raise NotImplementedError
 
     def connect(self) -> None:
-        """Prove, without purging anything, that `purge` could work; for `check --connect`. Raises BackendError."""
+        """Prove that `purge` could work, and purge nothing; for `check --connect` and `doctor`. Raises BackendError."""
 
     def plant(self, key: str, seconds: float) -> None:
         """Store something under `key`, named as an application would, that is gone after so many seconds.

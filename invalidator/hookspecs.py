@@ -42,8 +42,8 @@ def make_backend(
     """The backend of this type, or one for each server that must be purged on its own; None if the type is not yours.
 
     Called in the worker's process while it starts, once for each backend that the worker names, and by
-    `check --connect`. It must not contact anything: a server that is away at this moment is no reason not to start. An
-    exception is fatal for the worker.
+    `check --connect` and `doctor`. It must not contact anything: a server that is away at this moment is no reason not
+    to start. An exception is fatal for the worker.
     """
 
 
@@ -52,7 +52,8 @@ def purge(batch: Batch) -> PurgeResult | None:
     """Purge one batch. Backends answer it; a plugin's wrapper around it can trace, guard or dry-run every purge.
 
     Called in the worker's process from the lane of one backend, and answered by that backend alone, once for each batch
-    and attempt. An exception is a failed attempt of that backend: counted, retried, and seen by nobody else.
+    and attempt. An exception is a failed attempt of that backend: counted, retried, and seen by nobody else. `doctor`
+    calls it too, for a key that nobody has.
     """
 
 

@@ -11,6 +11,7 @@ import msgspec
 
 WorkerState = Literal["STARTING", "RUNNING", "BACKOFF", "STOPPING", "EXITED"]
 BreakerState = Literal["closed", "open", "half-open"]
+DaemonState = Literal["starting", "running", "degraded", "stopping"]
 
 
 class Failure(msgspec.Struct, frozen=True, kw_only=True):
@@ -105,7 +106,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     file: str
     now: float
     started: float
-    state: Literal["starting", "running", "degraded", "stopping"]
+    state: DaemonState
     troubles: tuple[str, ...] = ()  # a sentence for each thing that makes it degraded
     reload: Reload
     workers: tuple[Worker, ...] = ()

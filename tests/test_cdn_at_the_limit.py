@@ -19,8 +19,8 @@ from invalidator.pipeline.policy import Policy
 from invalidator.pipeline.receipts import Receipts
 from invalidator.slots import Region, clock
 from invalidator.testing.bucket import TokenBucket
-from invalidator.testing.cloudflare import FakeCloudflare
 from invalidator.testing.fastly import FakeFastly
+from tests.support.vendors import CONTRACT, at_its_limit
 from tests.support.waiting import wait_until
 
 cloudflare = pytest.importorskip("invalidator_cloudflare")
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from invalidator import Backend
+    from invalidator.testing.cloudflare import FakeCloudflare
 
 COUNT = 20_000
 AT_ONCE_RATE = float("inf")
@@ -125,17 +126,6 @@ def workers(options: Any, folder: Path, count: int = 1) -> list[Backend]:
         cloudflare.make_backend(type="cloudflare", options=options, context=BackendContext(f"w{n}", "cdn", folder))
         for n in range(count)
     ]
-
-
-@contextmanager
-def at_its_limit() -> Iterator[FakeCloudflare]:
-    """60 calls and 8,000 URLs a second: both limits bite, and let a test end within seconds."""
-    with FakeCloudflare() as fake:
-        fake.requests, fake.urls = TokenBucket(60, 25), TokenBucket(8_000, 8_000)
-        yield fake
-
-
-CONTRACT = {"requests": "60/s", "burst": 25, "urls": "8000/s"}
 
 
 def fewest(fake: FakeCloudflare, targets: Sequence[Target]) -> int:

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import redis
 
-from invalidator.testing.bucket import TokenBucket
-from invalidator.testing.cloudflare import FakeCloudflare
+from tests.support.vendors import CONTRACT, at_its_limit
 from tests.support.waiting import wait_until
 
 pytest.importorskip("invalidator_cloudflare")
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from invalidator.testing.cloudflare import FakeCloudflare
     from tests.conftest import MakeDaemon, MakeRedis
     from tests.support.stores import RedisServer
 
@@ -28,8 +28,7 @@ COUNT = 20_000
 
 @pytest.fixture
 def fake() -> Iterator[FakeCloudflare]:
-    with FakeCloudflare() as fake:
-        fake.requests, fake.urls = TokenBucket(60, 25), TokenBucket(8_000, 8_000)
+    with at_its_limit() as fake:
         yield fake
 
 
@@ -40,7 +39,7 @@ def topology(source: RedisServer, fake: FakeCloudflare, token_file: Path) -> dic
         "api": fake.url,
         "zone": fake.zone,
         "token_file": str(token_file),
-        "plan": {"requests": "60/s", "burst": 25, "urls": "8000/s"},
+        "plan": CONTRACT,
         "url": "https://shop.example/{key}",
     }
     workers = [

@@ -253,10 +253,7 @@ def test_a_control_socket_that_anybody_may_replace_is_a_warning(tmp_path: Path, 
         )
     ]
 
-    assert (
-        said
-        == [f"{room} may be written by anybody: who puts a socket of his own there is taken for the daemon"] * warned
-    )
+    assert said == [f"{room} may be written by anybody: who puts another socket there is taken for the daemon"] * warned
 
 
 def test_check_connects_to_redis_and_to_every_backend(

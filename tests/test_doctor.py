@@ -21,7 +21,8 @@ from invalidator.doctor.daemon import Daemon
 from invalidator.doctor.facts import BufferLimit, Facts
 from invalidator.doctor.registry import SECTIONS
 from invalidator.doctor.servers import Server, servers
-from invalidator.doctor.wording import counted, lasting, listed, micros, shown, size
+from invalidator.doctor.wording import lasting, micros, shown, size
+from invalidator.screen.text import listed, plural
 from tests.support.doctor import PATTERN, client, diagnose, subscribed, topology, worker
 from tests.support.topologies import SOUND, loaded, write
 from tests.support.waiting import free_port
@@ -228,7 +229,7 @@ def test_numbers_in_words() -> None:
     assert [size(n) for n in (0, 512, 20504, 8 << 20, 3 << 30)] == ["0 bytes", "512 bytes", "20 KiB", "8 MiB", "3 GiB"]
     assert [lasting(n) for n in (4, 90, 7200, 200_000)] == ["4 s", "2 min", "2 h", "2 d"]
     assert [micros(n) for n in (12, 3_200, 1_500_000)] == ["12 µs", "3.2 ms", "1.50 s"]
-    assert (counted(1, "client"), counted(1000, "client")) == ("1 client", "1,000 clients")
+    assert (plural(1, "client"), plural(1000, "client")) == ("1 client", "1,000 clients")
     assert listed(list("abcdef")) == "a, b, c, d and 2 more"
 
 

@@ -16,6 +16,7 @@ import pytest
 from invalidator.embedded import tied
 from invalidator.supervision.orphans import EVERY, Orphans
 from tests.support.daemon import Daemon
+from tests.support.systemd import children_of
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ class Container:
                 tied([_path("unshare"), *UNSHARE[1:], *command]), stdout=log, stderr=log, stdin=subprocess.DEVNULL
             )
         outside = self._outside.pid
-        (pid,) = wait_until(lambda: _children(outside), 10, self.daemon.logs)
+        (pid,) = wait_until(lambda: children_of(outside), 10, self.daemon.logs)
         if ready:
             wait_until(lambda: self.daemon.status("/readyz") == 200, 20, self.daemon.logs)
         return pid
@@ -73,13 +74,6 @@ class Container:
 
 def _path(program: str) -> str:
     return next(str(path) for folder in os.environ["PATH"].split(":") if (path := Path(folder, program)).exists())
-
-
-def _children(pid: int) -> list[int]:
-    try:
-        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    except OSError:
-        return []
 
 
 def _state(pid: int) -> str:
@@ -159,15 +153,15 @@ def test_what_a_dead_workers_plugin_leaves_behind_is_reaped_and_the_workers_exit
     plugin.write_text(textwrap.dedent(LEAVING_PROGRAMS_BEHIND))
     run.daemon.write({**topology(redis_server(), "a"), "plugins": [str(plugin), "log"]})
     pid = run.start()
-    (worker,) = _children(pid)
-    (program,) = wait_until(lambda: _children(worker), 5, run.daemon.logs)
+    (worker,) = children_of(pid)
+    (program,) = wait_until(lambda: children_of(worker), 5, run.daemon.logs)
     os.kill(worker, signal.SIGKILL)
     run.daemon.wait_metric("invalidator_worker_restarts_total", 1, worker="a", reason="signal")
-    wait_until(lambda: program in _children(pid), 5, "the program must have been given to process 1")
+    wait_until(lambda: program in children_of(pid), 5, "the program must have been given to process 1")
     os.kill(program, signal.SIGKILL)
 
     wait_until(lambda: _state(program) == "", 5 * EVERY, lambda: f"{program} is left as {_state(program)}")
-    assert [_name(child) for child in _children(pid) if _state(child) == "Z"] == []
+    assert [_name(child) for child in children_of(pid) if _state(child) == "Z"] == []
 
 
 PROCESS = """

@@ -12,7 +12,7 @@ import pytest
 from invalidator.channel import Dropped, LaneReport, Subscription
 from invalidator.status import Failure, Lane, Worker
 from invalidator.supervision.accounts import MOST_ERRORS, Account, Errors
-from invalidator.supervision.report import clock_time, troubles_of
+from invalidator.supervision.report import troubles_of
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ REFUSED = Failure(at=NOON, reason="unreachable", detail="connection refused")
 
 
 def test_a_worker_that_runs_and_hears_is_no_trouble() -> None:
-    assert list(troubles_of(worker(lanes=(lane(), lane(last_failure=REFUSED))))) == []
+    assert list(troubles_of(worker(lanes=(lane(), lane(last_failure=REFUSED))), NOON)) == []
 
 
 @pytest.mark.parametrize(
@@ -59,11 +59,12 @@ def test_a_worker_that_runs_and_hears_is_no_trouble() -> None:
     ],
 )
 def test_each_trouble_is_one_sentence_on_which_a_person_can_act(sick: Worker, sentence: str) -> None:
-    assert list(troubles_of(sick)) == [sentence]
+    assert list(troubles_of(sick, NOON)) == [sentence]
 
 
-def test_the_time_of_day_is_the_hosts_own() -> None:
-    assert clock_time(NOON) == "12:03"
+def test_what_has_lasted_for_days_has_its_date() -> None:
+    (sentence,) = troubles_of(worker(subscribed=False, trouble=REFUSED), NOON + 3 * 86_400)
+    assert "since Nov 23 12:03 (" in sentence
 
 
 def account() -> tuple[Account, Errors]:

@@ -18,7 +18,7 @@ from invalidator.cdn.gathering import AT_ONCE, Pace
 from invalidator.cdn.ledger import Ledger, shared
 from invalidator.cdn.options import Base, BaseUrl, CdnOptions, TagTemplate, parse_base
 from invalidator.cdn.templates import UrlTemplate, own_url, parse_template, tag
-from invalidator.cdn.vendor import AGENT, Fault, Named, Vendor, fault_of, printable
+from invalidator.cdn.vendor import AGENT, Fault, Named, Vendor, fault_of, json_object, printable
 
 __all__ = [
     "AGENT",
@@ -39,6 +39,7 @@ __all__ = [
     "Vendor",
     "fault_of",
     "grant",
+    "json_object",
     "own_url",
     "parse_base",
     "parse_template",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+import json
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from invalidator.http import Request, Response, verdict
 
@@ -74,6 +75,15 @@ def fault_of(status: int, detail: str, retry_after: float = 0.0) -> Fault | None
         return Fault("unsupported", retry=False, detail=detail)
     found = verdict(status)
     return Fault(found[0], found[1], detail, retry_after) if found else None
+
+
+def json_object(response: Response) -> dict[str, Any]:
+    """The answer's body, if it is an object of JSON; otherwise an empty one."""
+    try:
+        body = json.loads(response.body)
+    except (ValueError, RecursionError):
+        return {}
+    return body if isinstance(body, dict) else {}
 
 
 def printable(text: object, longest: int = 200) -> str:

@@ -69,7 +69,6 @@ def order(file: Path | None, path: Path | None, request: AnyRequest, wait: float
 def fail(answer: Answer) -> NoReturn:
     """Say why something was not done, and end."""
     for text in (*answer.problems, *answer.error.splitlines()):
-        click.echo(
-            logs.as_error(visible(text)), err=True
-        )  # it may quote what stands in a file, or come from no daemon of ours
+        # It may quote what stands in a file, or come from no daemon of ours.
+        click.echo(logs.as_error(visible(text)), err=True)
     click.get_current_context().exit(answer.exit or 1)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from invalidator.errors import EXIT_CONFIG, EXIT_OK, EXIT_UNREACHABLE, ConfigError
+from invalidator.screen.text import plural
 from invalidator.topology.load import load
 from invalidator.topology.state import remark
 
@@ -81,9 +82,9 @@ def _probes(loaded: Loaded) -> list[Probe]:
 
 def _counted(loaded: Loaded) -> str:
     workers, backends = len(loaded.topology.workers), len(loaded.topology.backends)
-    said = [f"{workers} worker{'s' * (workers != 1)}", f"{backends} backend{'s' * (backends != 1)}"]
+    said = [plural(workers, "worker"), plural(backends, "backend")]
     if loaded.warnings:
-        said.append(f"{len(loaded.warnings)} warning{'s' * (len(loaded.warnings) != 1)}")
+        said.append(plural(len(loaded.warnings), "warning"))
     return ", ".join(said)
 
 

@@ -13,6 +13,7 @@ import click
 from invalidator.envelope import MAX_PAYLOAD
 from invalidator.errors import InvalidatorError, PublishError
 from invalidator.publisher import Published, Publisher
+from invalidator.screen.text import plural
 from invalidator.secret_file import read_secret
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def _publish_lines(publisher: Publisher, tally: Tally, *, soft: bool) -> None:
         for lines in _blocks_of_lines(sys.stdin.buffer):
             tally.add(publisher.invalidate(tally.channel, lines, soft=soft))
     except InvalidatorError:
-        click.echo(f"before the error, {_count(tally.targets, 'target')} had been published", err=True)
+        click.echo(f"before the error, {plural(tally.targets, 'target')} had been published", err=True)
         raise
 
 
@@ -103,8 +104,8 @@ class Tally:
 
     def as_text(self) -> str:
         """One line for a person."""
-        what, parcels = _count(self.targets, "target"), _count(self.messages, "message")
-        return f"published {what} in {parcels} to {self.channel} ({_count(self.receivers, 'receiver')})"
+        what, parcels = plural(self.targets, "target"), plural(self.messages, "message")
+        return f"published {what} in {parcels} to {self.channel} ({plural(self.receivers, 'receiver')})"
 
     def as_json(self) -> str:
         """One line for a program."""
@@ -148,7 +149,3 @@ def _keys(lines: list[bytes], before: int) -> list[str]:
         except UnicodeDecodeError:
             raise PublishError(f"line {number} of the standard input is not UTF-8") from None
     return [key for key in keys if key]
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number:,} {what}{'' if number == 1 else 's'}"

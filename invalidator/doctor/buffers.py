@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from invalidator.doctor.facts import BufferLimit
 from invalidator.doctor.finding import Finding, Kind
-from invalidator.doctor.servers import client_name
-from invalidator.doctor.wording import counted, size
+from invalidator.doctor.wording import size
+from invalidator.screen.text import plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -105,7 +105,7 @@ def _of_the_limit(server: Server, limit: BufferLimit, told: str) -> Iterator[Fin
 
 
 def _of_ours(server: Server, facts: Facts, limit: BufferLimit, told: str) -> Iterator[Finding]:
-    names = {client_name(worker): worker.name for worker in server.workers}
+    names = {worker.client_name: worker.name for worker in server.workers}
     for client in facts.clients or ():
         kind = _kind(client.omem, limit)
         if kind and client.name in names:
@@ -128,7 +128,7 @@ def _of_anybody(server: Server, facts: Facts, limit: BufferLimit, told: str) -> 
     if bounds and largest >= 0.5 * min(bounds):
         yield RECENT.found(server.subject, f"client_recent_max_output_buffer is {size(largest)}; {told}")
     if cut := facts.number("client_output_buffer_limit_disconnections"):
-        yield CUT.found(server.subject, f"client_output_buffer_limit_disconnections: {counted(cut, 'client')}")
+        yield CUT.found(server.subject, f"client_output_buffer_limit_disconnections: {plural(cut, 'client')}")
 
 
 def _told(limit: BufferLimit) -> str:

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING
 from invalidator.doctor.canary import Candidate, Trial, failed
 from invalidator.doctor.wording import shown
 from invalidator.errors import BackendError
-from invalidator.hookspecs import hookimpl
 from invalidator.messages import Batch, PurgeResult
-from invalidator.pipeline.assembly import make_backends
+from invalidator.pipeline.assembly import Purger, make_backends, purge_caller
 from invalidator.topology.models import LaneSpec
 
 if TYPE_CHECKING:
@@ -40,7 +39,7 @@ def candidates(topology: Topology, plugins: Plugins) -> tuple[list[Candidate], l
     for purger in purgers:
         plugins.register(purger)
     for purger in purgers:
-        purger.through = plugins.subset_hook_caller("purge", [other for other in purgers if other is not purger])
+        purger.through = purge_caller(plugins, purger, purgers)
     return found, broken
 
 
@@ -67,18 +66,14 @@ def _made(topology: Topology, spec: BackendSpec, plugins: Plugins, purgers: list
     ]
 
 
-class _Purger:
-    """A backend as pluggy sees it, and the way to it. `through`: the hook, as the lane of this backend calls it."""
+class _Purger(Purger):
+    """With the way to it. `through`: the hook, as the lane of this backend calls it."""
 
     def __init__(self, backend: Backend, worker: str, name: str) -> None:
+        super().__init__(backend)
         self.through: Callable[..., object] = self.purge
-        self._backend = backend
         self._worker = worker
         self._name = name
-
-    @hookimpl
-    def purge(self, batch: Batch) -> PurgeResult:
-        return self._backend.purge(batch)
 
     def forget(self, key: str) -> PurgeResult:
         deadline = time.monotonic() + PURGE_SECONDS

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from invalidator.doctor.finding import Finding, Kind
 from invalidator.doctor.servers import servers
-from invalidator.doctor.wording import counted, shown
+from invalidator.doctor.wording import shown
+from invalidator.screen.text import plural
 from invalidator.topology.lint import MOST_PATTERNS
 from invalidator.topology.patterns import overlap
 
@@ -44,7 +45,7 @@ def findings(topology: Topology, remarks: Sequence[Problem]) -> Iterator[Finding
     found += [REMARK.found(SUBJECT, shown(str(each), 400)) for each in remarks if not each.text.startswith(_TOLD_BY_US)]
     yield from found
     if not found:
-        yield SOUND.found(SUBJECT, f"{counted(len(topology.workers), 'pattern')} apart from each other, no warning")
+        yield SOUND.found(SUBJECT, f"{plural(len(topology.workers), 'pattern')} apart from each other, no warning")
 
 
 def _overlaps(topology: Topology) -> Iterator[Finding]:

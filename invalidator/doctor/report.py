@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from invalidator.doctor.finding import LEVELS, Level
+from invalidator.screen.text import plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -40,12 +41,14 @@ def text(findings: Sequence[Finding], file: str) -> Iterator[str]:
 def verdict(findings: Sequence[Finding], file: str) -> str:
     """The last line."""
     counts = Counter(finding.level for finding in findings)
-    plural = {"wrong": "wrong", "warning": f"warning{'s' * (counts['warning'] != 1)}"}
-    plural["note"] = f"note{'s' * (counts['note'] != 1)}"
-    said = ", ".join(f"{counts[level]} {plural.get(level, level)}" for level in LEVELS if counts[level])
+    said = ", ".join(_counted(counts[level], level) for level in LEVELS if counts[level])
     word = "something is wrong" if is_wrong(findings) else "nothing is wrong"
     line = f"{file}: {word}: {said}"
     return line if len(line) <= WIDTH else f"{Path(file).name}: {word}: {said}"
+
+
+def _counted(number: int, level: Level) -> str:
+    return plural(number, level) if level in ("warning", "note") else f"{number:,} {level}"
 
 
 def is_wrong(findings: Sequence[Finding]) -> bool:

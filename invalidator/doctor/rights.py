@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from invalidator.doctor.finding import Finding, Kind
 from invalidator.doctor.standing import AUTH
-from invalidator.doctor.wording import listed, shown
+from invalidator.doctor.wording import shown
+from invalidator.screen.text import listed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

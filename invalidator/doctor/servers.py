@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from invalidator.doctor.wording import shown
+from invalidator.topology.patterns import is_glob
 
 if TYPE_CHECKING:
     from invalidator.topology.models import RedisSettings, Topology, WorkerSpec
     from invalidator.topology.redis_url import RedisUrl
-
-_GLOB = "*?[\\"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,16 +52,6 @@ class Server:
     def channels(self) -> frozenset[str]:
         """The channels that PUBSUB NUMSUB counts: patterns without a glob character are subscribed as these."""
         return frozenset(worker.pattern for worker in self.workers if not is_glob(worker.pattern))
-
-
-def is_glob(pattern: str) -> bool:
-    """Whether a worker sends PSUBSCRIBE for it."""
-    return any(char in pattern for char in _GLOB)
-
-
-def client_name(worker: WorkerSpec) -> str:
-    """How a worker's subscription calls itself in CLIENT LIST."""
-    return f"invalidator:{worker.name}"
 
 
 def servers(topology: Topology) -> list[Server]:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from invalidator.doctor.facts import SCRIPTS
 from invalidator.doctor.finding import Finding, Kind
-from invalidator.doctor.wording import counted, lasting, listed, micros
+from invalidator.doctor.wording import lasting, micros
+from invalidator.screen.text import listed, plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -81,7 +82,7 @@ def findings(server: Server, facts: Facts, now: float) -> Iterator[Finding]:
     if not found:
         yield FINE.found(
             server.subject,
-            f"{counted(len(facts.slow), 'recent call')} logged, none of {micros(SLOW)} or more{threshold}",
+            f"{plural(len(facts.slow), 'recent call')} logged, none of {micros(SLOW)} or more{threshold}",
         )
 
 
@@ -102,4 +103,4 @@ def _summary(calls: Sequence[SlowCall], now: float) -> str:
 def _line(name: str, calls: Sequence[SlowCall], now: float) -> str:
     longest = micros(max(call.micros for call in calls))
     latest = lasting(max(0.0, now - max(call.when for call in calls)))
-    return f"{name} ({counted(len(calls), 'time')}, the longest {longest}, the latest {latest} ago)"
+    return f"{name} ({plural(len(calls), 'time')}, the longest {longest}, the latest {latest} ago)"

@@ -6,7 +6,8 @@ import re
 from typing import TYPE_CHECKING
 
 from invalidator.doctor.finding import Finding, Kind
-from invalidator.doctor.wording import lasting, listed
+from invalidator.doctor.wording import lasting
+from invalidator.screen.text import listed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

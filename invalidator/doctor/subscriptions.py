@@ -9,9 +9,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from invalidator.doctor.finding import Finding, Kind
-from invalidator.doctor.servers import client_name, is_glob
 from invalidator.doctor.standing import identity
-from invalidator.doctor.wording import counted, lasting, listed, shown
+from invalidator.doctor.wording import lasting, shown
+from invalidator.screen.text import listed, plural
+from invalidator.topology.patterns import is_glob
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -85,7 +86,7 @@ def findings(server: Server, facts: Facts, daemon: Daemon, file: str) -> Iterato
         return
     connections = {worker.name: _of(worker, facts.clients) for worker in server.workers}
     if not any(connections.values()) and not daemon.runs:
-        names = ", ".join(client_name(worker) for worker in server.workers[:4])
+        names = ", ".join(worker.client_name for worker in server.workers[:4])
         yield NO_DAEMON.found(server.subject, f"no connection is named {names}; {counts}; {daemon.said}", file=file)
         return
     if not _too_few(server, facts):
@@ -97,7 +98,7 @@ def findings(server: Server, facts: Facts, daemon: Daemon, file: str) -> Iterato
         heard = f"worker {worker.name}, pattern {worker.pattern}: "
         if not there:
             yield MISSING.found(
-                server.subject, f"{heard}no connection is named {client_name(worker)}; {known}", file=file
+                server.subject, f"{heard}no connection is named {worker.client_name}; {known}", file=file
             )
         elif elsewhere := _elsewhere(worker, there, server, facts):
             yield ELSEWHERE.found(server.subject, f"{heard}{elsewhere}; {counts}", file=file)
@@ -115,7 +116,7 @@ def _alive(server: Server, worker: WorkerSpec, there: Sequence[Client], deadline
         yield SILENT.found(server.subject, evidence, address=client.address)
     if not silent:
         places = listed([f"{each.address}, {lasting(each.age)} old, idle {each.idle} s" for each in there], 2)
-        number = counted(len(there), "connection")
+        number = plural(len(there), "connection")
         yield THERE.found(server.subject, f"worker {worker.name}: {number} ({places})")
 
 
@@ -123,7 +124,7 @@ def _elsewhere(worker: WorkerSpec, there: Sequence[Client], server: Server, fact
     """Why these connections, which have the worker's name, cannot be hearing its pattern; empty if they may."""
     if is_glob(worker.pattern):
         if not any(client.psub for client in there):
-            return f"{client_name(worker)} has psub=0"
+            return f"{worker.client_name} has psub=0"
         all_there = all(_of(other, facts.clients or ()) for other in server.workers)
         if all_there and facts.numpat is not None and facts.numpat < len(server.globs):
             return "all connections are there, and fewer patterns than they should have"
@@ -155,7 +156,7 @@ def _too_few(server: Server, facts: Facts) -> bool:
 
 
 def _of(worker: WorkerSpec, clients: Sequence[Client]) -> list[Client]:
-    name = client_name(worker)
+    name = worker.client_name
     return [client for client in clients if client.name == name]
 
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import redis
 
 from invalidator.doctor.facts import RightsTrial
-from invalidator.doctor.servers import is_glob
 from invalidator.doctor.session import is_denied, session, unreached
+from invalidator.topology.patterns import is_glob
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
 _UNITS = ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
 _TIMES = ((86_400, "d"), (3_600, "h"), (60, "min"))
 
@@ -40,14 +35,3 @@ def micros(count: int) -> str:
     if count < 1_000:
         return f"{count} µs"
     return f"{count / 1_000:.3g} ms" if count < 1_000_000 else f"{count / 1_000_000:,.2f} s"
-
-
-def counted(count: int, noun: str) -> str:
-    """`1 client`, `2 clients`, `1,000 clients`."""
-    return f"{count:,} {noun}{'s' * (count != 1)}"
-
-
-def listed(texts: Sequence[str], most: int = 4) -> str:
-    """`a, b, c and 4 more`."""
-    rest = len(texts) - most
-    return ", ".join(texts[:most]) + (f" and {rest} more" if rest > 0 else "")

@@ -72,9 +72,10 @@ def assemble(part: Part, lifeline: int, announce: Callable[[], None], log: Logge
     signals = Signals(waker, wanted=[signal.SIGTERM], ignored=[signal.SIGINT, signal.SIGHUP])
     settings = part.topology.redis_of(spec)
     tap = Tap(part.line.channel, spec.name, [_policy(part, lane) for lane in spec.backends])
-    name = f"invalidator:{spec.name}"
     return Worker(
-        subscriber=Subscriber(settings, spec.pattern, lambda: connect(settings, name), waker.wake, log, clock()),
+        subscriber=Subscriber(
+            settings, spec.pattern, lambda: connect(settings, spec.client_name), waker.wake, log, clock()
+        ),
         decode=decoder(part.plugins, frozenset(spec.allow), spec.max_payload),
         dispatcher=Dispatcher(make_lanes(part, waker.wake, tap, log), log),
         slots=part.region.worker(),
@@ -98,12 +99,12 @@ def make_lanes(part: Part, changed: Callable[[], None], tap: Tap, log: Logger) -
         for lane in part.spec.backends
         for backend in make_backends(part.topology, part.spec.name, lane, plugins)
     ]
-    purgers = [_Purger(backend) for _, backend in backends]
+    purgers = [Purger(backend) for _, backend in backends]
     for purger in purgers:
         plugins.register(purger)
     slots = {lane.backend: part.region.backend(lane.backend) for lane in part.spec.backends}
     return [
-        _lane(part, lane, backend, _caller(plugins, purger, purgers), slots[lane.backend], changed, tap, log)
+        _lane(part, lane, backend, purge_caller(plugins, purger, purgers), slots[lane.backend], changed, tap, log)
         for (lane, backend), purger in zip(backends, purgers, strict=True)
     ]
 
@@ -120,7 +121,7 @@ def make_backends(topology: Topology, worker: str, lane: LaneSpec, plugins: plug
     return backends
 
 
-class _Purger:
+class Purger:
     """A backend as pluggy sees it: its `purge` implements the hook, and a plugin's wrappers go around it."""
 
     def __init__(self, backend: Backend) -> None:
@@ -128,10 +129,12 @@ class _Purger:
 
     @hookimpl
     def purge(self, batch: Batch) -> PurgeResult:
+        """See hookspecs."""
         return self._backend.purge(batch)
 
 
-def _caller(plugins: pluggy.PluginManager, purger: _Purger, purgers: list[_Purger]) -> pluggy.HookCaller:
+def purge_caller(plugins: pluggy.PluginManager, purger: Purger, purgers: Sequence[Purger]) -> pluggy.HookCaller:
+    """The hook `purge` for one of these backends alone, once all are registered."""
     # The plain hook would ask every backend in turn, and stop at the first that raises.
     return plugins.subset_hook_caller("purge", [other for other in purgers if other is not purger])
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from invalidator.pipeline.pace import Retry
-
-BreakerState = Literal["closed", "open", "half-open"]
+    from invalidator.status import BreakerState
 
 OPENS_AFTER = 3
 """Attempts in a row that failed as a whole."""

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from invalidator.pipeline.breaker import BreakerState
     from invalidator.pipeline.coalescer import Pending
     from invalidator.pipeline.receipts import Receipts
+    from invalidator.status import BreakerState
 
 
 @dataclass(frozen=True, slots=True)

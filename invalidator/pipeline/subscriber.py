@@ -17,6 +17,7 @@ import hiredis
 from invalidator.backoff import full_jitter
 from invalidator.messages import Gap, GapCause, Message
 from invalidator.pipeline.connection import Connector, Link, Refused
+from invalidator.topology.patterns import is_glob
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -32,7 +33,6 @@ BACKLOG_LIMIT = 256 << 20
 """Bytes read and not yet parsed; at this bound we stop reading, and Redis decides."""
 AUTH_BACKOFF = 30.0
 PING = b"*1\r\n$4\r\nPING\r\n"
-_GLOB = "*?[\\"
 _TIMER_SLACK = 0.05
 """Seconds by which the PING may have gone out late; without it, that would be added to the deadline."""
 
@@ -260,6 +260,6 @@ def is_silent(now: float, last_byte: float, asked: float | None, interval: float
 
 def subscribe_command(pattern: str) -> bytes:
     """PSUBSCRIBE, or SUBSCRIBE for a name without glob characters: each pattern slows down every PUBLISH."""
-    name = b"PSUBSCRIBE" if any(char in pattern for char in _GLOB) else b"SUBSCRIBE"
+    name = b"PSUBSCRIBE" if is_glob(pattern) else b"SUBSCRIBE"
     argument = pattern.encode()
     return b"*2\r\n$%d\r\n%s\r\n$%d\r\n%s\r\n" % (len(name), name, len(argument), argument)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from invalidator.screen.paint import Line, Piece, line, plain
 from invalidator.screen.text import ago, by, count, duration, fit, latency, left, moment, rate, right, visible, width
-from invalidator.screen.words import by_backend, gaps, losses, sentences, skipped
+from invalidator.screen.words import by_backend, gaps, has_failed, losses, sentences, skipped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -152,7 +152,7 @@ def last(lane: Lane, now: float) -> Piece:
     if text := skipped(lane):
         return Piece(text, "" if lane.dry_run else "warning")
     failure = lane.last_failure
-    if failure and failure.at > lane.last_purge:
+    if failure and has_failed(lane):
         return Piece(f"{fit(failure.reason, _LAST - 11)} {ago(failure.at, now)}", "bad")
     if lane.flush_owed:
         return Piece("flush owed", "warning")

@@ -8,6 +8,10 @@ from __future__ import annotations
 
 import time
 import unicodedata
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 COLUMNS = 80
 NOTHING = "-"
@@ -114,6 +118,17 @@ def count(number: float) -> str:
         if number < size * 999.95:
             return f"{number / size:.1f}{unit}"
     return f"{number / 1e12:.0f}T"
+
+
+def plural(number: int, noun: str) -> str:
+    """`1 worker`, `1,204 workers`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def listed(texts: Sequence[str], most: int = 4) -> str:
+    """`a, b, c and 4 more`."""
+    rest = len(texts) - most
+    return ", ".join(texts[:most]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def rate(per_second: float) -> str:

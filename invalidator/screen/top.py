@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from invalidator.screen.paint import Line, Piece, line
 from invalidator.screen.status_text import lane_head, lane_height, lane_lines
-from invalidator.screen.text import count, duration, left, rate, right, width
+from invalidator.screen.text import count, duration, left, plural, rate, right, width
 from invalidator.screen.words import (
     STATE_TONES,
     breaker,
@@ -19,7 +19,6 @@ from invalidator.screen.words import (
     lane_tone,
     losses,
     pending,
-    plural,
     sentences,
     standing,
     summary,

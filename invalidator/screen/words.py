@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Literal
 
-from invalidator.screen.text import ago, by, count, duration, rate
+from invalidator.screen.text import ago, by, count, duration, plural, rate
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,11 +19,6 @@ if TYPE_CHECKING:
 Tone = Literal["ok", "warn", "bad", "idle"]
 STATE_TONES: dict[str, Tone] = {"running": "ok", "starting": "idle", "degraded": "bad", "stopping": "warn"}
 _BREAKERS: dict[str, Tone] = {"open": "bad", "half-open": "warn"}
-
-
-def plural(number: int, noun: str) -> str:
-    """`1 worker`, `1,204 workers`."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def standing(worker: Worker) -> tuple[Tone, str]:
@@ -37,12 +32,12 @@ def standing(worker: Worker) -> tuple[Tone, str]:
 
 
 def lane_tone(lane: Lane) -> Tone:
-    """How a lane does. A failure that a purge has followed is over."""
+    """How a lane does."""
     if lane.breaker != "closed":
         return _BREAKERS[lane.breaker]
     if lane.ends.get("lost"):
         return "bad"
-    return "warn" if _has_failed(lane) else "ok"
+    return "warn" if has_failed(lane) else "ok"
 
 
 def breaker(lane: Lane, now: float) -> str:
@@ -56,7 +51,7 @@ def outcome(lane: Lane, now: float) -> str:
     """What came of its last attempt, or of all that was not tried."""
     if text := skipped(lane):
         return text
-    if _has_failed(lane) and lane.last_failure:
+    if has_failed(lane) and lane.last_failure:
         return f"failed {ago(lane.last_failure.at, now)}: {failure(lane.last_failure)}"
     if lane.flush_owed:
         return "flush owed"
@@ -71,10 +66,11 @@ def skipped(lane: Lane) -> str:
     number = lane.ends.get("skipped", 0)
     if lane.dry_run:
         return f"dry run, {count(number)} skipped"
-    return f"{count(number)} skipped" if number and not lane.ends.get("purged") and not _has_failed(lane) else ""
+    return f"{count(number)} skipped" if number and not lane.ends.get("purged") and not has_failed(lane) else ""
 
 
-def _has_failed(lane: Lane) -> bool:
+def has_failed(lane: Lane) -> bool:
+    """Whether a failure was the last thing that happened: one that a purge has followed is over."""
     return lane.last_failure is not None and lane.last_failure.at >= lane.last_purge
 
 

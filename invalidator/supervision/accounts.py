@@ -6,6 +6,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from invalidator.channel import Dropped, Heard, LaneReport, Outcome, Subscription
+from invalidator.screen.words import failure
 from invalidator.status import Event, Failure
 
 if TYPE_CHECKING:
@@ -72,16 +73,17 @@ class Account:
         if known and not known.live and not said.live:
             said = Subscription(at=known.at, live=False, reason=said.reason, detail=said.detail)  # one outage
         self.subscription = said
-        if not said.live and said.reason:
-            self._error("not subscribed", said.at, f"{said.reason}: {said.detail}")
+        if trouble := self.trouble():
+            self._error("not subscribed", trouble)
 
     def _lane(self, said: LaneReport) -> None:
         place = said.backend, said.node
         known = self.lanes.get(place)
         self.lanes[place] = said
         if said.failed_at and (known is None or known.failed_at != said.failed_at):
-            detail = ": ".join(filter(None, (said.reason, said.detail)))
-            self._error("purge failed", said.failed_at, detail, f"{said.backend} {said.node}".strip())
+            failed = Failure(at=said.failed_at, reason=said.reason, detail=said.detail)
+            self._error("purge failed", failed, f"{said.backend} {said.node}".strip())
 
-    def _error(self, what: str, at: float, detail: str, backend: str = "") -> None:
-        self._errors.add(Event(at=at, worker=self._worker, what=what, backend=backend, detail=detail))
+    def _error(self, what: str, failed: Failure, backend: str = "") -> None:
+        event = Event(at=failed.at, worker=self._worker, what=what, backend=backend, detail=failure(failed))
+        self._errors.add(event)

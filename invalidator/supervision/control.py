@@ -1,7 +1,7 @@
 """The control socket: where the person who runs the daemon comes in. A file that nobody else may open.
 
-The file is the guard: it has mode 0600 from its first moment. Whoever comes is asked for his uid all the same, because
-a mode can be changed, and a file system may not keep to it.
+The file is the guard: it has mode 0600 from its first moment. The kernel is asked for the uid of whoever comes all the
+same, because a mode can be changed, and a file system may not keep to it.
 """
 
 from __future__ import annotations

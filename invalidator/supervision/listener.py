@@ -48,7 +48,7 @@ class Listener:
         return max(0.0, self._resting_until - now)
 
     def accept(self, now: float) -> socket.socket | None:
-        """Whoever has come first; None when nobody has, or has gone again, or when there is no descriptor for him."""
+        """Whoever has come first; None when nobody has, or has gone again, or when no descriptor is left."""
         try:
             accepted, _ = self._socket.accept()
         except (BlockingIOError, ConnectionAbortedError):

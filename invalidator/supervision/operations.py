@@ -24,6 +24,7 @@ from invalidator.control.protocol import (
 )
 from invalidator.errors import EXIT_UNREACHABLE, EXIT_USAGE, EXIT_VERDICT_NO, ConfigError, InvalidatorError
 from invalidator.plugins import suggestion
+from invalidator.screen.text import listed
 from invalidator.slots import clock
 from invalidator.supervision.reload import Plan
 from invalidator.supervision.waits import MOST_WAITING, Waits, is_named
@@ -184,7 +185,8 @@ class Operations:
         known = self._fleet.workers
         for name in names:
             if name not in known:
-                text = f"there is no worker '{name}'{suggestion(name, known)}; there are {_names(list(known))}"
+                there = listed(list(known), _MOST_NAMED)
+                text = f"there is no worker '{name}'{suggestion(name, known)}; there are {there}"
                 raise Refusal(refused(text, EXIT_USAGE))
         return [known[name] for name in dict.fromkeys(names)]
 
@@ -201,9 +203,4 @@ def _counted(todo: Plan) -> str:
 
 
 def _listed(children: Sequence[Child]) -> str:
-    return _names([child.spec.name for child in children])
-
-
-def _names(names: Sequence[str]) -> str:
-    rest = len(names) - _MOST_NAMED
-    return ", ".join(names[:_MOST_NAMED]) + (f" and {rest} more" if rest > 0 else "")
+    return listed([child.spec.name for child in children], _MOST_NAMED)

@@ -11,7 +11,7 @@ import time
 from html import escape
 from typing import TYPE_CHECKING
 
-from invalidator.screen.text import NOTHING, ago, by, count, duration, latency, moment, rate, visible
+from invalidator.screen.text import NOTHING, ago, by, count, duration, latency, moment, plural, rate, visible
 from invalidator.screen.words import (
     STATE_TONES,
     breaker,
@@ -22,7 +22,6 @@ from invalidator.screen.words import (
     losses,
     outcome,
     pending,
-    plural,
     sentences,
     standing,
     subscription,

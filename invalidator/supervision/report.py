@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from invalidator.channel import LaneReport
+from invalidator.screen.text import moment
+from invalidator.screen.words import failure
 from invalidator.status import Failure, Lane, Reload, Status, Worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from invalidator.slots import Snapshot
+    from invalidator.status import DaemonState
     from invalidator.supervision.child import Child
     from invalidator.supervision.fleet import Fleet
     from invalidator.topology.models import LaneSpec
-
 
 SILENCE = 1.0
 """Seconds without a sign of life that are worth a word: a loop that turns gives four a second."""
@@ -39,8 +40,8 @@ class Daemon:
 def report(daemon: Daemon, fleet: Fleet, now: float, wall: float) -> Status:
     """Everything, at this monotonic and this wall second."""
     workers = tuple(_worker(child, now, wall, daemon.redacted) for child in fleet.workers.values())
-    troubles = tuple(trouble for worker in workers for trouble in troubles_of(worker))
-    state = "degraded" if troubles else "running"
+    troubles = tuple(trouble for worker in workers for trouble in troubles_of(worker, wall))
+    state: DaemonState = "degraded" if troubles else "running"
     if not daemon.was_ready:
         state = "starting"
     if daemon.stopping:
@@ -52,7 +53,7 @@ def report(daemon: Daemon, fleet: Fleet, now: float, wall: float) -> Status:
         file=str(fleet.loaded.topology.file),
         now=wall,
         started=daemon.started,
-        state=state,  # type: ignore[arg-type]
+        state=state,
         troubles=troubles,
         reload=daemon.reload,
         workers=workers,
@@ -60,34 +61,28 @@ def report(daemon: Daemon, fleet: Fleet, now: float, wall: float) -> Status:
     )
 
 
-def troubles_of(worker: Worker) -> Iterator[str]:
-    """A sentence for each reason for which this worker makes the daemon a degraded one."""
+def troubles_of(worker: Worker, now: float) -> Iterator[str]:
+    """A sentence for each reason for which this worker makes the daemon a degraded one. `now` is in wall seconds."""
     if worker.state != "RUNNING":
         again = "" if worker.next_try is None else f", next try in {worker.next_try:.1f} s"
         yield f"{worker.name} is {worker.state}{_because(worker.trouble)}{again}"
     elif not worker.subscribed:
-        since = f" since {clock_time(worker.trouble.at)}" if worker.trouble else ""
+        since = f" since {moment(worker.trouble.at, now)}" if worker.trouble else ""
         yield f"{worker.name} is not subscribed{since}{_because(worker.trouble)}"
     lost: dict[str, int] = {}
     for lane in worker.lanes:
         name = f"{worker.name} → {lane.backend} {lane.node}".rstrip()
         if lane.breaker != "closed":
-            yield f"{name}: breaker {lane.breaker} since {clock_time(lane.breaker_since)}{_because(lane.last_failure)}"
+            since = moment(lane.breaker_since, now)
+            yield f"{name}: breaker {lane.breaker} since {since}{_because(lane.last_failure)}"
         lost[lane.backend] = lane.ends.get("lost", 0)
     for backend, count in lost.items():
         if count:
             yield f"{worker.name} → {backend}: {count} invalidations are lost; see its log, and flush it by hand"
 
 
-def clock_time(wall: float) -> str:
-    """The time of day, as this host's people know it."""
-    return time.strftime("%H:%M", time.localtime(wall))
-
-
-def _because(failure: Failure | None) -> str:
-    if failure is None:
-        return ""
-    return f" ({': '.join(part for part in (failure.reason, failure.detail) if part)})"
+def _because(failed: Failure | None) -> str:
+    return f" ({failure(failed)})" if failed else ""
 
 
 def _worker(child: Child, now: float, wall: float, redacted: Callable[[str], str]) -> Worker:
@@ -132,8 +127,8 @@ def _trouble(child: Child, now: float, wall: float) -> Failure | None:
 
 def _lanes(child: Child, words: Snapshot) -> Iterator[Lane]:
     for spec in child.spec.backends:
-        said = [report for (backend, _), report in child.contact.account.lanes.items() if backend == spec.backend]
-        for one in said or [LaneReport(backend=spec.backend)]:
+        told = [lane for (backend, _), lane in child.contact.account.lanes.items() if backend == spec.backend]
+        for one in told or [LaneReport(backend=spec.backend)]:
             yield _lane(child, spec, one, words)
 
 
@@ -141,7 +136,7 @@ def _lane(child: Child, spec: LaneSpec, said: LaneReport, words: Snapshot) -> La
     name = spec.backend
     counts = words.backends[name]
     backend = child.topology.backends[name]
-    failure = Failure(at=said.failed_at, reason=said.reason, detail=said.detail) if said.failed_at else None
+    failed = Failure(at=said.failed_at, reason=said.reason, detail=said.detail) if said.failed_at else None
     return Lane(
         backend=name,
         type=backend.type,
@@ -155,11 +150,11 @@ def _lane(child: Child, spec: LaneSpec, said: LaneReport, words: Snapshot) -> La
         purge=child.history.latency(name, "purge", words),
         propagation=child.history.latency(name, "propagation", words),
         last_purge=counts["last_purge_ns"] / 1e9,
-        last_failure=failure,
+        last_failure=failed,
         breaker=said.breaker,
         breaker_since=said.breaker_since,
         flush_owed=said.flush_owed,
-        dry_run=getattr(spec, "dry_run", False) or getattr(backend, "dry_run", False),
+        dry_run=spec.dry_run or backend.dry_run,
     )
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from invalidator.screen.text import moment, plural
+from invalidator.screen.words import failure
 from invalidator.supervision.metrics import PLANNED_RESTARTS
 
 if TYPE_CHECKING:
@@ -21,7 +23,7 @@ def summary(status: Status) -> str:
     """Such as `2 of 3 workers running, edge: breaker open since 12:03; users: BACKOFF, died 4 times`. No line break."""
     if status.state == "stopping":
         left = sum(worker.state != "EXITED" for worker in status.workers)
-        return _one_line([f"stopping: {_counted(left)} left"])
+        return _one_line([f"stopping: {plural(left, 'worker')} left"])
     failed = [] if status.reload.ok else [f"reload failed: {status.reload.error}; the former topology stays"]
     troubled = [worker for worker in status.workers if not _is_running(worker)]
     head = _head(status, troubled)
@@ -32,10 +34,10 @@ def summary(status: Status) -> str:
 def _head(status: Status, troubled: Sequence[Worker]) -> str:
     total = len(status.workers)
     if not troubled:
-        return f"{_counted(total)} running"
+        return f"{plural(total, 'worker')} running"
     if len(troubled) == total and all(worker.trouble and worker.trouble.reason == "unreachable" for worker in troubled):
         return "waiting for Redis"
-    return f"{total - len(troubled)} of {_counted(total)} running"
+    return f"{total - len(troubled)} of {plural(total, 'worker')} running"
 
 
 def _is_running(worker: Worker) -> bool:
@@ -43,17 +45,16 @@ def _is_running(worker: Worker) -> bool:
 
 
 def _trouble(worker: Worker, now: float) -> str:
-    why = ": ".join(part for part in (worker.trouble.reason, worker.trouble.detail) if part) if worker.trouble else ""
-    because = f" ({why})" if why else ""
+    because = f" ({failure(worker.trouble)})" if worker.trouble else ""
     if worker.state in ("STARTING", "RUNNING"):
         if worker.trouble:
-            return f"{worker.name}: not subscribed since {_clock(worker.trouble.at)}{because}"
+            return f"{worker.name}: not subscribed since {moment(worker.trouble.at, now)}{because}"
         return f"{worker.name}: {'STARTING' if worker.state == 'STARTING' else 'not subscribed'}"
     if worker.state == "BACKOFF":
         deaths = sum(count for reason, count in worker.restarts.items() if reason not in PLANNED_RESTARTS)
         # A time of day and not "in 8 s": what counts down would be said anew each second.
-        again = "" if worker.next_try is None else f", next try at {_clock(now + worker.next_try, seconds=True)}"
-        return f"{worker.name}: BACKOFF, died {deaths} time{'s' * (deaths != 1)}{because}{again}"
+        again = "" if worker.next_try is None else f", next try at {_clock(now + worker.next_try)}"
+        return f"{worker.name}: BACKOFF, died {plural(deaths, 'time')}{because}{again}"
     return f"{worker.name}: {worker.state}{because}"
 
 
@@ -69,7 +70,7 @@ def _breakers(status: Status) -> Iterator[str]:
         if lane.breaker != "closed" and (name not in since or lane.breaker_since < since[name][1]):
             since[name] = lane.breaker, lane.breaker_since
     for name, (state, at) in since.items():
-        yield f"{name}: breaker {state} since {_clock(at)}"
+        yield f"{name}: breaker {state} since {moment(at, status.now)}"
 
 
 def _remarks(status: Status) -> Iterator[str]:
@@ -91,12 +92,9 @@ def _some(texts: Sequence[str]) -> list[str]:
     return [*texts[:_NAMED], *([f"and {more} more"] if more > 0 else [])]
 
 
-def _counted(workers: int) -> str:
-    return f"{workers} worker{'s' * (workers != 1)}"
-
-
-def _clock(wall: float, *, seconds: bool = False) -> str:
-    return time.strftime("%H:%M:%S" if seconds else "%H:%M", time.localtime(round(wall)))
+def _clock(wall: float) -> str:
+    # Rounded: it is worked out anew from two clocks each time, and must not change to and fro.
+    return time.strftime("%H:%M:%S", time.localtime(round(wall)))
 
 
 def _one_line(parts: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""Who is answered later: when the workers that he has changed are subscribed, or gone, or when his time is over."""
+"""Who is answered later: when the workers that they have changed are subscribed, or gone, or when time is over."""
 
 from __future__ import annotations
 
@@ -87,7 +87,8 @@ class Waits:
         name = child.spec.name
         if not is_named(self._fleet, child):
             return f"{name} (pid {child.pid}), which the file names no more, has not ended"
-        troubles = (troubles_of(worker) for worker in self._status().workers if worker.name == name)
+        status = self._status()
+        troubles = (troubles_of(worker, status.now) for worker in status.workers if worker.name == name)
         return next((text for several in troubles for text in several), f"{name} is {child.state}")
 
 

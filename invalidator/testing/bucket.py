@@ -51,6 +51,7 @@ class Window:
         self._used = 0
 
     def remaining(self, now: float) -> int:
+        """How many may still be taken at `now`."""
         return self.limit if self._over(now) else self.limit - self._used
 
     def resets_in(self, now: float) -> float:

@@ -57,6 +57,7 @@ class EdgeCache:
             return entry is not None and entry.stale
 
     def is_fresh(self, url: str, headers: Mapping[str, str] | None = None) -> bool:
+        """Whether it is there and was not purged softly."""
         return self.has(url, headers) and not self.is_stale(url, headers)
 
     def clear(self) -> None:
@@ -72,6 +73,7 @@ class EdgeCache:
     # What the vendors' calls do to it. Each gives the number of entries that it found.
 
     def purge_url(self, url: str, headers: Mapping[str, str] | None = None, *, soft: bool = False) -> int:
+        """That one entry."""
         with self._lock:
             return self._drop({self._name(url, headers)}, soft=soft)
 
@@ -82,6 +84,7 @@ class EdgeCache:
             return self._drop({name for name in names if _within(self._entries[name].host, domain)}, soft=soft)
 
     def purge_host(self, host: str, *, soft: bool = False) -> int:
+        """Everything of that very host."""
         return self._purge_where(lambda entry: entry.host == host.lower(), soft=soft)
 
     def purge_prefix(self, prefix: str, *, soft: bool = False) -> int:
@@ -96,6 +99,7 @@ class EdgeCache:
         return self._purge_where(lambda entry: _within(entry.host, domain), soft=soft)
 
     def purge_all(self, *, soft: bool = False) -> int:
+        """Everything."""
         return self._purge_where(lambda _: True, soft=soft)
 
     def _purge_where(self, condition: Callable[[_Entry], bool], *, soft: bool) -> int:

@@ -57,6 +57,7 @@ class Answer:
     soft: bool = False
 
     def encode(self, *, close: bool = False) -> bytes:
+        """Its bytes on the wire; `close`: with the word that the connection ends."""
         try:
             phrase = HTTPStatus(self.status).phrase
         except ValueError:
@@ -67,6 +68,7 @@ class Answer:
 
 
 def json_answer(status: int, value: Any, *, headers: tuple[tuple[str, str], ...] = (), reason: str = "") -> Answer:
+    """`value` as JSON; `reason` says why the call was refused, if it was."""
     return Answer(status, json.dumps(value).encode(), (("Content-Type", "application/json"), *headers), reason)
 
 

@@ -203,6 +203,11 @@ class WorkerSpec(Settings):
         pattern = value.get("pattern")
         return value | {"name": worker_name(pattern) if isinstance(pattern, str) else "unnamed"}
 
+    @property
+    def client_name(self) -> str:
+        """How its subscription calls itself in CLIENT LIST."""
+        return f"invalidator:{self.name}"
+
 
 class Layout(Settings):
     """What the file can say at the top."""

@@ -10,6 +10,8 @@ Token = int | Literal["*"]
 
 _ANY = (1 << 256) - 1
 _GLOB = re.compile(r"[*?\[\]\\]")
+_MAGIC = "*?[\\"
+"""What makes a glob of a pattern. A `]` alone stands for itself."""
 _NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9_.-]+")
 LONGEST_NAME = 64
 
@@ -19,6 +21,11 @@ def worker_name(pattern: str) -> str:
     literal = [segment for segment in pattern.split(":") if segment and not _GLOB.search(segment)]
     name = _NOT_IN_A_NAME.sub("_", "-".join(literal)).lstrip("_.-")[:LONGEST_NAME]
     return name or "all"
+
+
+def is_glob(pattern: str) -> bool:
+    """Whether it takes PSUBSCRIBE; what is not is one channel's name."""
+    return any(char in pattern for char in _MAGIC)
 
 
 def has_literal_first_segment(pattern: str) -> bool:

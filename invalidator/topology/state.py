@@ -48,13 +48,13 @@ def remark(loaded: Loaded) -> tuple[Problem, ...]:
     if _is_anybodys(directory := loaded.topology.supervisor.control_socket.parent):
         findings.warning(
             ("supervisor", "control_socket"),
-            f"{directory} may be written by anybody: who puts a socket of his own there is taken for the daemon",
+            f"{directory} may be written by anybody: who puts another socket there is taken for the daemon",
         )
     return findings.warnings
 
 
 def _is_anybodys(directory: Path) -> bool:
-    # Not those of a group: where each user has one of his own, they are usual. In a sticky one only the owner replaces.
+    # Not those of a group: where each user has a private one, they are usual. In a sticky one only the owner replaces.
     try:
         mode = directory.stat().st_mode
     except OSError:

@@ -190,7 +190,7 @@ class Machine:
     def _answers(self) -> bool:
         assert self._process is not None
         assert self._process.poll() is None, f"the machine did not boot: {self._log.read_text()}"
-        children = _children(self._process.pid)
+        children = children_of(self._process.pid)
         if not children or Path(f"/proc/{children[0]}/comm").read_text() != "systemd\n":
             return False
         self.pid = children[0]
@@ -253,7 +253,8 @@ def _own_cgroup() -> Path:
     raise OSError("the unified cgroup hierarchy is not mounted")
 
 
-def _children(pid: int) -> list[int]:
+def children_of(pid: int) -> list[int]:
+    """The process ids of a process' children, the oldest first; none once it has gone."""
     try:
         return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     except OSError:

@@ -5,12 +5,27 @@ from __future__ import annotations
 import http.client
 import json
 import socket
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from invalidator.testing.bucket import TokenBucket
+from invalidator.testing.cloudflare import FakeCloudflare
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
+
+CONTRACT = {"requests": "60/s", "burst": 25, "urls": "8000/s"}
+"""The `plan` of `at_its_limit`."""
+
+
+@contextmanager
+def at_its_limit() -> Iterator[FakeCloudflare]:
+    """60 calls and 8,000 URLs a second: both limits bite, and let a test end within seconds."""
+    with FakeCloudflare() as fake:
+        fake.requests, fake.urls = TokenBucket(60, 25), TokenBucket(8_000, 8_000)
+        yield fake
 
 
 class Clock:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from invalidator.cdn import AGENT, Cost, Fault, Named, fault_of, own_url, parse_template, printable, tag
+from invalidator.cdn import AGENT, Cost, Fault, Named, fault_of, json_object, own_url, parse_template, printable, tag
 from invalidator.errors import BackendError
 from invalidator.http import Request, Response, retry_after
 from invalidator_cloudflare.limits import LONGEST_TAG, OPERATIONS, SEPARATORS, buckets
@@ -76,7 +76,7 @@ class Cloudflare:
     def fault(self, group: str, response: Response, now: float) -> Fault | None:
         """200 is a purge only with `success: true`."""
         del group
-        body = _object(response)
+        body = json_object(response)
         codes, said = _errors(body)
         detail = f"status {response.status}{f': {said}' if said else ''}"
         wait = retry_after(response.header("retry-after"), now)
@@ -100,19 +100,19 @@ class Cloudflare:
         the things that can be purged, which is refused with an error of its own, and only to who may purge here.
         """
         zone = ask(self._request("GET", self._zone, token))
-        if zone.status == 200 and _object(zone).get("success") is True:
+        if zone.status == 200 and json_object(zone).get("success") is True:
             return
         if zone.status not in {401, 403}:
             raise self._error(zone, "GET of the zone")
         answer = ask(self._request("POST", f"{self._zone}/purge_cache", token, {}))
-        if answer.status == 400 and _NOTHING_ASKED in _errors(_object(answer))[0]:
+        if answer.status == 400 and _NOTHING_ASKED in _errors(json_object(answer))[0]:
             return
         raise self._error(answer, self._who(ask, token))
 
     def _who(self, ask: Callable[[Request], Response], token: str) -> str:
         """Whether it is the token or the zone that is wrong."""
         verified = ask(self._request("GET", f"{self._path}/user/tokens/verify", token))
-        result = _object(verified).get("result")
+        result = json_object(verified).get("result")
         if verified.status == 200 and isinstance(result, dict) and result.get("status") == "active":
             return "the token is valid, but may not purge this zone (or there is no such zone)"
         return "the token is not valid, or may not purge this zone"
@@ -140,15 +140,6 @@ class Cloudflare:
         if any(name.count("/") > SEPARATORS for name in found):
             raise ValueError(f"has more than {SEPARATORS} slashes")
         return found
-
-
-def _object(response: Response) -> dict[str, Any]:
-    """The answer's body, if it is an object."""
-    try:
-        body = json.loads(response.body)
-    except (ValueError, RecursionError):
-        return {}
-    return body if isinstance(body, dict) else {}
 
 
 def _errors(body: dict[str, Any]) -> tuple[frozenset[int], str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from invalidator.cdn import AGENT, Cost, Fault, Named, fault_of, own_url, parse_template, printable, tag
+from invalidator.cdn import AGENT, Cost, Fault, Named, fault_of, json_object, own_url, parse_template, printable, tag
 from invalidator.errors import BackendError
 from invalidator.http import Request, Response, retry_after
 from invalidator_fastly.limits import KEYS, LONGEST_KEY, LONGEST_URL, buckets
@@ -66,7 +66,7 @@ class Fastly:
 
     def fault(self, group: str, response: Response, now: float) -> Fault | None:
         """200 is a purge if the body says so: an id for each key, or `status: ok`."""
-        body = _object(response)
+        body = json_object(response)
         said = printable(" ".join(str(body[name]) for name in ("msg", "detail") if body.get(name)))
         detail = f"status {response.status}{f': {said}' if said else ''}"
         if found := fault_of(response.status, detail, _wait(response, now)):
@@ -101,7 +101,7 @@ class Fastly:
         answer = ask(self._request("GET", target, token))
         if fault := self.fault("", answer, 0.0):
             raise BackendError(fault.reason, f"{what}: {fault.detail}", retry=fault.retry)
-        return _object(answer)
+        return json_object(answer)
 
     def _request(
         self, method: str, target: str, token: str, body: dict[str, Any] | None = None, *, soft: bool = False
@@ -133,12 +133,3 @@ def _wait(response: Response, now: float) -> float:
     if response.status != 429 or not (reset.isascii() and reset.isdigit()):
         return 0.0
     return min(max(float(reset[:15]) - now, 0.0), LONGEST_WAIT)
-
-
-def _object(response: Response) -> dict[str, Any]:
-    """The answer's body, if it is an object."""
-    try:
-        body = json.loads(response.body)
-    except (ValueError, RecursionError):
-        return {}
-    return body if isinstance(body, dict) else {}
