@@ -9,7 +9,7 @@ import re
 import sys
 from pathlib import Path
 
-from invalidator.supervision.tidings import EXTEND_SECONDS, STOP_MARGIN
+from invalidator.doors.tidings import EXTEND_SECONDS, STOP_MARGIN
 from invalidator.topology.settings import SupervisorSettings
 
 PROGRAM = "/opt/invalidator/bin/invalidator"

@@ -19,10 +19,10 @@ from hypothesis import strategies as st
 
 from invalidator.channel import Dropped, Heard
 from invalidator.control.protocol import LONGEST_REQUEST, OPS, RequestError, Tap, decode_request, done, encode
-from invalidator.supervision import peer as peer_module
-from invalidator.supervision.control import Control
-from invalidator.supervision.listener import Listener
-from invalidator.supervision.peers import PEER_LIMIT, Peers
+from invalidator.doors import peer as peer_module
+from invalidator.doors.control import Control
+from invalidator.doors.listener import Listener
+from invalidator.doors.peers import PEER_LIMIT, Peers
 from tests.support.peers import Loop, answers, line, looping
 from tests.support.waiting import wait_until
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from invalidator.control.protocol import Answer
-    from invalidator.supervision.peers import Asked
+    from invalidator.doors.peers import Asked
 
 PING = b'{"op":"ping"}\n'
 

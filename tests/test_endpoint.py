@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from invalidator.supervision import endpoint
-from invalidator.supervision.endpoint import CLIENT_LIMIT, Endpoint, Page
+from invalidator.doors import endpoint
+from invalidator.doors.endpoint import CLIENT_LIMIT, Endpoint, Page
 from tests.support.waiting import free_port, wait_until
 
 if TYPE_CHECKING:

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING
 import pytest
 import redis
 
-from invalidator.supervision import endpoint
-from invalidator.supervision.endpoint import CLIENT_LIMIT, Endpoint, Page
-from invalidator.supervision.looks import HEADERS
-from invalidator.supervision.page import page
+from invalidator.doors import endpoint
+from invalidator.doors.endpoint import CLIENT_LIMIT, Endpoint, Page
+from invalidator.doors.looks import HEADERS
+from invalidator.doors.page import page
 from tests.support import statuses
 from tests.support.origin import fetch
 from tests.support.waiting import free_port, wait_until

@@ -1,4 +1,4 @@
-"""supervision/{notify,tidings,summary}.py: what systemd is told, when, and that telling never hurts the daemon."""
+"""doors/notify.py, doors/tidings.py, supervision/summary.py: what systemd is told, when, and that it never hurts."""
 
 from __future__ import annotations
 
@@ -15,10 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from invalidator.status import Failure, Lane, Reload, Status, Worker
-from invalidator.supervision.notify import RETRY_SECONDS, Notifier, take_environment
-from invalidator.supervision.summary import LONGEST, summary
-from invalidator.supervision.tidings import (
+from invalidator.doors.notify import RETRY_SECONDS, Notifier, take_environment
+from invalidator.doors.tidings import (
     EXTEND_EVERY,
     EXTEND_SECONDS,
     RELOAD_PATIENCE,
@@ -28,6 +26,8 @@ from invalidator.supervision.tidings import (
     next_words,
     phase_of,
 )
+from invalidator.status import Failure, Lane, Reload, Status, Worker
+from invalidator.supervision.summary import LONGEST, summary
 from tests.support.waiting import free_port, wait_until
 
 if TYPE_CHECKING:

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from invalidator.doors.peers import Peers
 from invalidator.errors import ConfigError, PluginError, Problem
 from invalidator.slots import clock
 from invalidator.supervision import operations
 from invalidator.supervision.fleet import Fleet, Surroundings
 from invalidator.supervision.operations import MOST_VIEWERS, Operations
-from invalidator.supervision.peers import Peers
 from invalidator.supervision.reload import Plan
 from invalidator.supervision.waits import MOST_WAITING
 from tests.support import statuses

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from invalidator.supervision import looks, page
-from invalidator.supervision.looks import HEADERS, sparkline
+from invalidator.doors import looks, page
+from invalidator.doors.looks import HEADERS, sparkline
 from tests.support import statuses
 
 if TYPE_CHECKING:

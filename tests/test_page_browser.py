@@ -15,10 +15,10 @@ import msgspec
 import pytest
 import redis
 
+from invalidator.doors import page
+from invalidator.doors.endpoint import Endpoint, Page
+from invalidator.doors.looks import HEADERS
 from invalidator.status import Event
-from invalidator.supervision import page
-from invalidator.supervision.endpoint import Endpoint, Page
-from invalidator.supervision.looks import HEADERS
 from tests.support import statuses
 from tests.support.browser import Browser
 from tests.support.screenshot import LARGEST, PICTURE

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from invalidator import errors
-from invalidator.supervision.tidings import EXTEND_SECONDS, RELOAD_PATIENCE, STOP_MARGIN
+from invalidator.doors.tidings import EXTEND_SECONDS, RELOAD_PATIENCE, STOP_MARGIN
 from invalidator.topology import places
 from invalidator.topology.settings import SupervisorSettings
 from invalidator.units import PROGRAM, hidden, units

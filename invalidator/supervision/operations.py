@@ -32,11 +32,11 @@ from invalidator.supervision.waits import MOST_WAITING, Waits, is_named
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from invalidator.doors.peer import Peer
+    from invalidator.doors.peers import Asked, Peers
     from invalidator.status import Status
     from invalidator.supervision.child import Child
     from invalidator.supervision.fleet import Fleet
-    from invalidator.supervision.peer import Peer
-    from invalidator.supervision.peers import Asked, Peers
 
 TURN_SECONDS = 0.01
 MOST_VIEWERS = 8

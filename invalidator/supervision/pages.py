@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from invalidator.doors.endpoint import Page
+from invalidator.doors.looks import HEADERS
+from invalidator.doors.page import page
 from invalidator.slots import clock
 from invalidator.supervision import metrics
-from invalidator.supervision.endpoint import Page
-from invalidator.supervision.looks import HEADERS
-from invalidator.supervision.page import page
 from invalidator.supervision.report import report
 
 if TYPE_CHECKING:

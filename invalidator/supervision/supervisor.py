@@ -18,21 +18,21 @@ from typing import TYPE_CHECKING
 
 import invalidator
 from invalidator import logs, signals
+from invalidator.doors.control import open_control
+from invalidator.doors.door import Doors, Doorway, opened
+from invalidator.doors.endpoint import Endpoint
+from invalidator.doors.notify import from_environment
+from invalidator.doors.peers import Peers
+from invalidator.doors.tidings import Moment, phase_of
 from invalidator.errors import EXIT_OK, InvalidatorError, PluginError, UnreachableError
 from invalidator.slots import clock
 from invalidator.status import Event, Reload
-from invalidator.supervision.control import open_control
-from invalidator.supervision.doors import Doors, Doorway, opened
-from invalidator.supervision.endpoint import Endpoint
 from invalidator.supervision.fleet import Fleet, Surroundings
-from invalidator.supervision.notify import from_environment
 from invalidator.supervision.operations import Operations
 from invalidator.supervision.orphans import Orphans
 from invalidator.supervision.pages import Pages
-from invalidator.supervision.peers import Peers
 from invalidator.supervision.report import Daemon, report
 from invalidator.supervision.summary import summary
-from invalidator.supervision.tidings import Moment, phase_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable

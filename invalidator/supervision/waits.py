@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from invalidator.control.protocol import Answer
+    from invalidator.doors.peer import Peer
     from invalidator.status import Status
     from invalidator.supervision.child import Child
     from invalidator.supervision.fleet import Fleet
-    from invalidator.supervision.peer import Peer
     from invalidator.topology.load import Loaded
 
 MOST_WAITING = 16

@@ -14,14 +14,14 @@ import msgspec
 
 from invalidator.control.client import dial
 from invalidator.control.protocol import Answer, done
-from invalidator.supervision.control import Control
-from invalidator.supervision.peers import Peers
+from invalidator.doors.control import Control
+from invalidator.doors.peers import Peers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from invalidator.supervision.peers import Asked
+    from invalidator.doors.peers import Asked
 
 
 class Loop:

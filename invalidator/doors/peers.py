@@ -7,7 +7,7 @@ from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
 from invalidator.control.protocol import encode
-from invalidator.supervision.peer import Peer
+from invalidator.doors.peer import Peer
 
 if TYPE_CHECKING:
     import socket

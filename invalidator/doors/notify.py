@@ -11,12 +11,12 @@ import os
 import socket
 from typing import TYPE_CHECKING
 
-from invalidator.supervision.tidings import Said, next_words
+from invalidator.doors.tidings import Said, next_words
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, MutableMapping
 
-    from invalidator.supervision.tidings import Moment
+    from invalidator.doors.tidings import Moment
 
 RETRY_SECONDS = 0.5
 """Until something that the manager did not take is said again."""

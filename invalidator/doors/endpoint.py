@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from invalidator import logs
+from invalidator.doors.listener import Listener
 from invalidator.slots import clock
-from invalidator.supervision.listener import Listener
 
 if TYPE_CHECKING:
     import socket

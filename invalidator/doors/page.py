@@ -11,6 +11,7 @@ import time
 from html import escape
 from typing import TYPE_CHECKING
 
+from invalidator.doors.looks import SCRIPT, SIGNS, STYLE, icon, sparkline
 from invalidator.screen.text import NOTHING, ago, by, count, duration, latency, moment, plural, rate, visible
 from invalidator.screen.words import (
     STATE_TONES,
@@ -28,7 +29,6 @@ from invalidator.screen.words import (
     summary,
     troubled_first,
 )
-from invalidator.supervision.looks import SCRIPT, SIGNS, STYLE, icon, sparkline
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

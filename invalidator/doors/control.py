@@ -12,18 +12,18 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from invalidator.control.protocol import encode, refused
+from invalidator.doors.door import opened
+from invalidator.doors.listener import Listener
+from invalidator.doors.peer import uid_of
 from invalidator.errors import EXIT_UNREACHABLE, InvalidatorError
-from invalidator.supervision.doors import opened
-from invalidator.supervision.listener import Listener
-from invalidator.supervision.peer import uid_of
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Iterator
     from pathlib import Path
 
+    from invalidator.doors.peers import Peers
     from invalidator.logs import Logger
-    from invalidator.supervision.peers import Peers
     from invalidator.topology.load import Loaded
 
 BACKLOG = 64
