@@ -44,10 +44,12 @@ class Subscription(msgspec.Struct, frozen=True, kw_only=True, tag_field="what", 
 
 
 class LaneReport(msgspec.Struct, frozen=True, kw_only=True, tag_field="what", tag="lane"):
-    """The state of one lane has changed: see `invalidator.status.Lane`."""
+    """The state of one lane has changed: see `invalidator.status.Lane`. `pending` and `purged_at` are its own."""
 
     backend: str
     node: str = ""
+    pending: int = 0
+    purged_at: float = 0.0
     breaker: BreakerState = "closed"
     breaker_since: float = 0.0
     flush_owed: bool = False

@@ -32,13 +32,15 @@ class Latency(msgspec.Struct, frozen=True, kw_only=True):
 class Lane(msgspec.Struct, frozen=True, kw_only=True):
     """One backend of one worker; of a backend with several servers, one server (`node`).
 
-    The counts and latencies are the backend's: its servers share them.
+    The counts and latencies are the backend's: its servers share them. What waits for this server alone is
+    `pending_here`, and `last_purge` is this server's.
     """
 
     backend: str
     type: str
     node: str = ""
     pending: int = 0
+    pending_here: int = 0  # as the worker last said, which is a moment ago
     received: int = 0
     ends: dict[str, int] = {}  # by end: coalesced, purged, flushed, dead, skipped, lost
     flushes: dict[str, int] = {}  # by cause

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
+import redis
 
 from invalidator.channel import Dropped, LaneReport, Subscription
-from invalidator.status import Failure, Lane, Worker
+from invalidator.status import Failure, Lane, Status, Worker
 from invalidator.supervision.accounts import MOST_ERRORS, Account, Errors
 from invalidator.supervision.report import troubles_of
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
-    from tests.conftest import MakeDaemon, MakeRedis
+    from tests.conftest import MakeDaemon, MakeMemcached, MakeRedis
 
 
 def worker(**changes: object) -> Worker:
@@ -145,3 +149,35 @@ def test_a_worker_that_is_stopped_is_said_to_be_silent(redis_server: MakeRedis, 
     wait_until(lambda: "silent: its process has not turned its loop" in text(), 10, text)
     os.kill(pid, signal.SIGCONT)
     wait_until(lambda: "silent" not in text(), 10, text)
+
+
+def test_of_two_servers_only_the_one_that_is_away_has_something_waiting(
+    redis_server: MakeRedis, memcached_server: MakeMemcached, daemon: MakeDaemon
+) -> None:
+    source, alive, dead = redis_server(), memcached_server(), memcached_server()
+    run = daemon(
+        {
+            "redis": {"url": source.url},
+            "backends": {"objects": {"type": "memcached", "servers": [alive.address, dead.address]}},
+            "workers": [{"name": "users", "pattern": "u:*", "backends": ["objects"], "on_gap": "ignore"}],
+        }
+    )
+    dead.stop()
+    with redis.Redis.from_url(source.url) as publisher:
+        publisher.publish("u:x", "users:1")
+
+    def told() -> dict[str, Lane]:
+        command = [sys.executable, "-m", "invalidator", "status", "--json", "-c", str(run.file)]
+        done = subprocess.run(command, capture_output=True, check=False)
+        (users,) = msgspec.json.decode(done.stdout, type=Status).workers
+        return {lane.node: lane for lane in users.lanes}
+
+    def settled() -> bool:
+        lanes = told()
+        return (lanes[dead.address].pending_here, lanes[alive.address].pending_here) == (1, 0) and bool(
+            lanes[alive.address].last_purge
+        )
+
+    wait_until(settled, 10, lambda: str(told()))
+    assert told()[dead.address].last_purge == 0.0
+    assert {lane.pending for lane in told().values()} == {1}, "the backend's, all of its servers together"

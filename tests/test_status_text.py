@@ -88,7 +88,7 @@ def test_what_is_wrong_comes_first_and_in_whole_sentences() -> None:
     )
     at = next(number for number, text in enumerate(lines) if text.startswith("    10.0.0.8:11211  "))
     assert any(text.startswith("  objects  ") for text in lines[at - 3 : at]), "counted for all of its servers, above"
-    assert lines[at].split() == ["10.0.0.8:11211", "purged", "now"], "and not for one of them"
+    assert lines[at].split() == ["10.0.0.8:11211", "0", "purged", "now"], "and not for one of them"
 
 
 @pytest.mark.parametrize("make", [statuses.healthy, statuses.degraded, statuses.large])

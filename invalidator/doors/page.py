@@ -145,9 +145,9 @@ def _lanes(worker: Worker, now: float) -> str:
 
 
 def _lane(lanes: Sequence[Lane], now: float) -> str:
-    """One backend. Its servers share its numbers; what came of the last attempt is each one's own."""
+    """One backend. Its servers share its numbers; what waits, and what came of the last attempt, is each one's own."""
     lane = lanes[0]
-    under = "".join(_under(one, now) for one in lanes[:MOST_NODES])
+    under = "".join(_under(one, now, alone=len(lanes) == 1) for one in lanes[:MOST_NODES])
     if len(lanes) > MOST_NODES:
         under += f'<span class="under">… and {plural(len(lanes) - MOST_NODES, "more server")}</span>'
     numbers = (count(lane.pending), rate(lane.rate), latency(lane.purge.p50), latency(lane.purge.p99))
@@ -157,8 +157,9 @@ def _lane(lanes: Sequence[Lane], now: float) -> str:
     )
 
 
-def _under(lane: Lane, now: float) -> str:
+def _under(lane: Lane, now: float, *, alone: bool) -> str:
     words = [lane.type, lane.node, breaker(lane, now), outcome(lane, now), losses(lane)]
+    words += [f"{count(lane.pending_here)} pending"] if lane.pending_here and not alone else []
     words += ["nothing is sent"] if lane.dry_run else []
     if lane.propagation.p50 is not None:
         words.append(f"publish to purged {latency(lane.propagation.p50)}, p99 {latency(lane.propagation.p99)}")

@@ -71,6 +71,8 @@ class Liaison:
         report = LaneReport(
             backend=state.backend,
             node=state.node,
+            pending=state.pending,
+            purged_at=state.last_ok,
             breaker=state.breaker,
             breaker_since=state.since,
             flush_owed=state.flush_owed,

@@ -118,7 +118,7 @@ def lane_head(columns: int) -> Line:
 
 
 def lane_lines(worker: Worker, now: float, columns: int) -> Iterator[Line]:
-    """A line for each backend: its counts, and what came last. Of several servers, each has a line for the latter."""
+    """A line for each backend: its counts, and what came last. Of several servers, each has a line of its own."""
     for servers in by_backend(worker):
         backend = servers[0]
         if len(servers) == 1:
@@ -128,8 +128,8 @@ def lane_lines(worker: Worker, now: float, columns: int) -> Iterator[Line]:
             # The counts are those of all of them: beside the first one, they would be taken for its own.
             yield line(_counts(backend.backend, backend, columns))
             for lane in servers:
-                node = left(lane.node, _room(columns) - 2)
-                yield line(f"    {node}{' ' * _shown(columns) * _NUMBER}  ", last(lane, now))
+                node = left(lane.node, _room(columns) - 2) + right(count(lane.pending_here), _NUMBER)
+                yield line(f"    {node}{' ' * (_shown(columns) - 1) * _NUMBER}  ", last(lane, now))
         if given_up := losses(backend):
             yield line("    ", Piece(fit(f"{given_up}: see dead-letters in the state_dir", columns - 4), "warning"))
 

@@ -129,10 +129,10 @@ def _lanes(child: Child, words: Snapshot) -> Iterator[Lane]:
     for spec in child.spec.backends:
         told = [lane for (backend, _), lane in child.contact.account.lanes.items() if backend == spec.backend]
         for one in told or [LaneReport(backend=spec.backend)]:
-            yield _lane(child, spec, one, words)
+            yield _lane(child, spec, one, words, alone=len(told) < 2)
 
 
-def _lane(child: Child, spec: LaneSpec, said: LaneReport, words: Snapshot) -> Lane:
+def _lane(child: Child, spec: LaneSpec, said: LaneReport, words: Snapshot, *, alone: bool) -> Lane:
     name = spec.backend
     counts = words.backends[name]
     backend = child.topology.backends[name]
@@ -142,6 +142,7 @@ def _lane(child: Child, spec: LaneSpec, said: LaneReport, words: Snapshot) -> La
         type=backend.type,
         node=said.node,
         pending=counts["pending"],
+        pending_here=counts["pending"] if alone else said.pending,
         received=counts["received"],
         ends={end: counts[end] for end in ("coalesced", "purged", "flushed", "dead", "skipped", "lost")},
         flushes=_counted(counts, "flush:"),
@@ -149,7 +150,7 @@ def _lane(child: Child, spec: LaneSpec, said: LaneReport, words: Snapshot) -> La
         rate=child.history.purge_rate(name),
         purge=child.history.latency(name, "purge", words),
         propagation=child.history.latency(name, "propagation", words),
-        last_purge=counts["last_purge_ns"] / 1e9,
+        last_purge=counts["last_purge_ns"] / 1e9 if alone else said.purged_at,
         last_failure=failed,
         breaker=said.breaker,
         breaker_since=said.breaker_since,
