@@ -151,6 +151,9 @@ def test_none_is_refused_and_hardly_a_call_is_too_many(
 ) -> None:
     with at_its_limit() as fake:
         purged(tmp_path, workers(zone(fake, plan=CONTRACT), tmp_path, count), targets, rate)
+        print(
+            f"{len(fake.purges)} calls, {fewest(fake, targets)} at least, {len(fake.refused)} refused"
+        )  # see with -rP
         assert fake.refused == ()
         assert len(fake.purges) <= 1.1 * fewest(fake, targets)
         assert sum(call.count for call in fake.purges) == len(targets)
