@@ -44,7 +44,10 @@ class Subscription(msgspec.Struct, frozen=True, kw_only=True, tag_field="what", 
 
 
 class LaneReport(msgspec.Struct, frozen=True, kw_only=True, tag_field="what", tag="lane"):
-    """The state of one lane has changed: see `invalidator.status.Lane`. `pending` and `purged_at` are its own."""
+    """The state of one lane has changed: see `invalidator.status.Lane`. `pending` and `purged_at` are its own.
+
+    `breaker_since` is 0.0 while it is closed; `failed_at`, `reason` and `detail` are those of the last failure.
+    """
 
     backend: str
     node: str = ""
@@ -56,6 +59,7 @@ class LaneReport(msgspec.Struct, frozen=True, kw_only=True, tag_field="what", ta
     failed_at: float = 0.0
     reason: str = ""
     detail: str = ""
+    paused: bool = False
 
 
 class Heard(msgspec.Struct, frozen=True, kw_only=True, tag_field="what", tag="message"):

@@ -145,15 +145,15 @@ def test_the_supervisor_sees_when_it_opened_and_that_it_closed(tmp_path: Path) -
     assert began - 1 < counts["breaker_since_ns"] / 1e9 < time.time() + 1
     assert counts["last_failure_ns"] >= counts["breaker_since_ns"]
     assert (state.breaker, state.reason, state.detail, state.pending) == ("open", "timeout", "no answer", 1)
-    assert state.since == pytest.approx(counts["breaker_since_ns"] / 1e9)
+    assert state.breaker_since == pytest.approx(counts["breaker_since_ns"] / 1e9)
 
     rig.backend.answer = lambda _: PurgeResult()
     fail(rig, 1)
     counts, state = rig.counts(), rig.lane.describe()
     assert (counts["breakers_open"], counts["breaker_since_ns"]) == (0, 0)
     assert counts["last_purge_ns"] >= counts["last_failure_ns"] > 0
-    assert (state.breaker, state.since, state.pending) == ("closed", 0.0, 0)
-    assert state.last_ok >= state.last_failure > 0
+    assert (state.breaker, state.breaker_since, state.pending) == ("closed", 0.0, 0)
+    assert state.purged_at >= state.failed_at > 0
 
 
 def test_the_lanes_of_one_backend_are_counted_and_the_earliest_is_told() -> None:

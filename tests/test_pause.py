@@ -155,4 +155,10 @@ def test_a_lane_that_has_done_nothing_says_so(tmp_path: Path) -> None:
         "closed",
         False,
     )
-    assert (state.since, state.last_ok, state.last_failure, state.reason, state.detail) == (0.0, 0.0, 0.0, "", "")
+    assert (state.breaker_since, state.purged_at, state.failed_at, state.reason, state.detail) == (
+        0.0,
+        0.0,
+        0.0,
+        "",
+        "",
+    )

@@ -12,10 +12,10 @@ from invalidator.slots import clock
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from invalidator.channel import LaneReport
     from invalidator.logs import Logger
     from invalidator.messages import Gap, Invalidation
     from invalidator.pipeline.lane import Lane
-    from invalidator.pipeline.lane_state import LaneState
 
 FLUSH_SPREAD = 1.0
 """Seconds over which a fleet's flushes are spread after a fault that all of its hosts saw at the same time."""
@@ -81,7 +81,7 @@ class Dispatcher:
         for lane in self._lanes:
             lane.resume()
 
-    def describe(self) -> list[LaneState]:
+    def describe(self) -> list[LaneReport]:
         """Each lane at this moment."""
         return [lane.describe() for lane in self._lanes]
 

@@ -13,7 +13,7 @@ from invalidator.errors import EXIT_BUG
 from invalidator.logs import Logger, Occasionally
 from invalidator.messages import Receipt
 from invalidator.pipeline.guarded import Guarded
-from invalidator.pipeline.lane_state import LaneState, describe
+from invalidator.pipeline.lane_state import describe
 from invalidator.pipeline.news import Herald, of_answer, of_given_up
 from invalidator.pipeline.rehearsal import Rehearsal
 from invalidator.slots import clock
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from invalidator.backend import Backend
+    from invalidator.channel import LaneReport
     from invalidator.messages import Batch, FlushCause, Invalidation, Target
     from invalidator.pipeline.coalescer import Pending
     from invalidator.pipeline.deadletter import DeadLetters
@@ -131,7 +132,7 @@ class Lane:
         with self._condition:
             return not self._pending.is_overdue()
 
-    def describe(self) -> LaneState:
+    def describe(self) -> LaneReport:
         """What a person may ask of it."""
         with self._condition:
             return describe(self.backend.node, self._pending, self._receipts, paused=self._paused)

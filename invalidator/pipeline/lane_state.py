@@ -1,49 +1,29 @@
-"""What a person may ask of a lane: a value, made when asked."""
+"""What a person may ask of a lane: made when asked, and what the supervisor is told when it has changed."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from invalidator.channel import LONGEST_TEXT, LaneReport
 
 if TYPE_CHECKING:
     from invalidator.pipeline.coalescer import Pending
     from invalidator.pipeline.receipts import Receipts
-    from invalidator.status import BreakerState
 
 
-@dataclass(frozen=True, slots=True)
-class LaneState:
-    """One lane at one moment. Times are wall seconds, 0 for what has not happened.
-
-    `since` is when the breaker left "closed", 0 while it is. `reason` and `detail` are those of the last failure.
-    """
-
-    backend: str
-    node: str
-    pending: int
-    breaker: BreakerState
-    since: float
-    flush_owed: bool
-    last_ok: float
-    last_failure: float
-    reason: str
-    detail: str
-    paused: bool
-
-
-def describe(node: str, pending: Pending, receipts: Receipts, *, paused: bool) -> LaneState:
+def describe(node: str, pending: Pending, receipts: Receipts, *, paused: bool) -> LaneReport:
     """The state of the lane that these belong to."""
     failure = receipts.failure
-    return LaneState(
+    return LaneReport(
         backend=pending.policy.backend,
         node=node,
         pending=len(pending),
+        purged_at=receipts.last_ok,
         breaker=pending.breaker.state,
-        since=receipts.opened,
+        breaker_since=receipts.opened,
         flush_owed=pending.is_flushing(),
-        last_ok=receipts.last_ok,
-        last_failure=receipts.last_failure,
+        failed_at=receipts.last_failure,
         reason=failure.reason if failure else "",
-        detail=failure.detail if failure else "",
+        detail=failure.detail[:LONGEST_TEXT] if failure else "",
         paused=paused,
     )

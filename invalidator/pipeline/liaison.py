@@ -5,12 +5,11 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from invalidator.channel import LONGEST_TEXT, LaneReport, Orders, Subscription
+from invalidator.channel import LONGEST_TEXT, Orders, Subscription
 
 if TYPE_CHECKING:
-    from invalidator.channel import Channel
+    from invalidator.channel import Channel, LaneReport
     from invalidator.pipeline.dispatcher import Dispatcher
-    from invalidator.pipeline.lane_state import LaneState
     from invalidator.pipeline.subscriber import Subscriber
     from invalidator.pipeline.tap import Tap
 
@@ -46,8 +45,8 @@ class Liaison:
         self._report_subscription(subscriber)
         if now >= self._due:
             self._due = now + REPORT_SECONDS
-            for state in dispatcher.describe():
-                self._report_lane(state)
+            for report in dispatcher.describe():
+                self._report_lane(report)
 
     def _obey(self, orders: Orders, dispatcher: Dispatcher) -> None:
         if orders.paused and not self._orders.paused:
@@ -67,19 +66,7 @@ class Liaison:
         if self._channel.send(report):
             self._subscription = report
 
-    def _report_lane(self, state: LaneState) -> None:
-        report = LaneReport(
-            backend=state.backend,
-            node=state.node,
-            pending=state.pending,
-            purged_at=state.last_ok,
-            breaker=state.breaker,
-            breaker_since=state.since,
-            flush_owed=state.flush_owed,
-            failed_at=state.last_failure,
-            reason=state.reason,
-            detail=state.detail[:LONGEST_TEXT],
-        )
+    def _report_lane(self, report: LaneReport) -> None:
         # A backend that fails at each attempt has something new to say each time: once in a report is enough.
-        if self._lanes.get((state.backend, state.node)) != report and self._channel.send(report):
-            self._lanes[state.backend, state.node] = report
+        if self._lanes.get((report.backend, report.node)) != report and self._channel.send(report):
+            self._lanes[report.backend, report.node] = report
