@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from invalidator.commands.topology_file import topology_file
 from invalidator.errors import EXIT_CONFIG, EXIT_OK, EXIT_UNREACHABLE, ConfigError
 from invalidator.screen.text import plural
 from invalidator.topology.load import load
@@ -16,6 +16,7 @@ from invalidator.topology.state import remark
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from invalidator.errors import Problem
     from invalidator.probe import Probe
@@ -23,14 +24,7 @@ if TYPE_CHECKING:
 
 
 @click.command("check")
-@click.option(
-    "-c",
-    "--config",
-    "file",
-    required=True,
-    type=click.Path(path_type=Path, dir_okay=False, readable=False),
-    help="The topology.",
-)
+@topology_file
 @click.option("--connect", is_flag=True, help="Try Redis and every backend as well; nothing is purged.")
 @click.option("--print", "show", is_flag=True, help="Print the topology with every default, secrets as ***.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")

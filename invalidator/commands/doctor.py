@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import json
 import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+from invalidator.commands.topology_file import topology_file
 from invalidator.errors import EXIT_CONFIG, EXIT_OK, EXIT_VERDICT_NO, ConfigError
 from invalidator.topology.load import load
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 
 @click.command("doctor")
-@click.option(
-    "-c",
-    "--config",
-    "file",
-    required=True,
-    type=click.Path(path_type=Path, dir_okay=False, readable=False),
-    help="The topology.",
-)
+@topology_file
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as one JSON object.")
 @click.pass_context
 def command(ctx: click.Context, file: Path, *, as_json: bool) -> None:

@@ -5,22 +5,19 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from invalidator import logs, signals
+from invalidator.commands.topology_file import topology_file
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @click.command("run")
-@click.option(
-    "-c",
-    "--config",
-    "file",
-    required=True,
-    type=click.Path(path_type=Path, dir_okay=False, readable=False),  # what cannot be read is 78, not 2: no restarts
-    help="The topology.",
-)
+@topology_file
 @click.option(
     "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", show_default=True
 )
