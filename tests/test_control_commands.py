@@ -29,6 +29,7 @@ from invalidator.errors import UnreachableError
 from invalidator.screen.text import width
 from invalidator.status import Status
 from invalidator.topology import places
+from tests.support.topologies import logging
 from tests.support.waiting import free_port, wait_until
 
 if TYPE_CHECKING:
@@ -43,14 +44,7 @@ Run = tuple[int, str, str]
 
 
 def topology(server: RedisServer, *names: str, **supervisor: object) -> dict[str, Any]:
-    return {
-        "redis": {"url": server.url, "backoff": {"first": "10ms", "longest": "100ms"}},
-        "supervisor": dict(supervisor),
-        "backends": {"said": {"type": "log"}},
-        "workers": [
-            {"name": name, "pattern": f"cache:{name}:*", "backends": ["said"], "on_gap": "ignore"} for name in names
-        ],
-    }
+    return logging(server, *names, longest="100ms", **supervisor)
 
 
 def publish(server: RedisServer, channel: str, payload: str) -> None:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
-import select
 import socket
-import threading
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -15,6 +13,7 @@ import pytest
 
 from invalidator.doors import endpoint
 from invalidator.doors.endpoint import CLIENT_LIMIT, Endpoint, Page
+from tests.support.turning import turning
 from tests.support.waiting import free_port, wait_until
 
 if TYPE_CHECKING:
@@ -26,25 +25,8 @@ if TYPE_CHECKING:
 def serving(address: str) -> Iterator[Endpoint]:
     """An endpoint with a loop of its own, as the supervisor turns it."""
     pages = {"/hello": lambda: Page(200, "hello\n"), "/large": lambda: Page(200, "x" * 4_000_000)}
-    server = Endpoint(address, pages)
-    done = threading.Event()
-
-    def loop() -> None:
-        while not done.is_set():
-            poll = select.poll()
-            for fd, events in server.fds(time.monotonic()):
-                poll.register(fd, events)
-            ready = {fd for fd, _ in poll.poll(20)}
-            server.turn(ready, time.monotonic())
-
-    thread = threading.Thread(target=loop)
-    thread.start()
-    try:
+    with turning(Endpoint(address, pages)) as server:
         yield server
-    finally:
-        done.set()
-        thread.join()
-        server.close()
 
 
 @pytest.fixture

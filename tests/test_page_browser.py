@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-import select
 import signal
-import threading
-import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -22,6 +19,7 @@ from invalidator.status import Event
 from tests.support import statuses
 from tests.support.browser import Browser
 from tests.support.screenshot import LARGEST, PICTURE
+from tests.support.turning import turning
 from tests.support.waiting import free_port, wait_until
 
 if TYPE_CHECKING:
@@ -78,24 +76,8 @@ class Shown:
 @contextmanager
 def shown(status: Status) -> Iterator[Shown]:
     made = Shown(status)
-    server = Endpoint(made.address, {"/": made.page})
-    done = threading.Event()
-
-    def loop() -> None:
-        while not done.is_set():
-            poll = select.poll()
-            for fd, events in server.fds(time.monotonic()):
-                poll.register(fd, events)
-            server.turn({fd for fd, _ in poll.poll(20)}, time.monotonic())
-
-    thread = threading.Thread(target=loop)
-    thread.start()
-    try:
+    with turning(Endpoint(made.address, {"/": made.page})):
         yield made
-    finally:
-        done.set()
-        thread.join()
-        server.close()
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import redis
 
+from tests.support.topologies import logging as topology
 from tests.support.waiting import free_port, wait_until
 
 if TYPE_CHECKING:
@@ -22,17 +23,6 @@ if TYPE_CHECKING:
     from tests.support.stores import RedisServer
 
 RESTARTS = "invalidator_worker_restarts_total"
-
-
-def topology(server: RedisServer, *names: str, **supervisor: object) -> dict[str, Any]:
-    return {
-        "redis": {"url": server.url, "backoff": {"first": "10ms", "longest": "200ms"}},
-        "supervisor": dict(supervisor),
-        "backends": {"said": {"type": "log"}},
-        "workers": [
-            {"name": name, "pattern": f"cache:{name}:*", "backends": ["said"], "on_gap": "ignore"} for name in names
-        ],
-    }
 
 
 def publish(server: RedisServer, channel: str, payload: str) -> int:
@@ -284,7 +274,7 @@ HANGING = """
 """
 
 
-def hanging(server: RedisServer, tmp_path: Path, **supervisor: object) -> dict[str, Any]:
+def hanging(server: RedisServer, tmp_path: Path, **supervisor: Any) -> dict[str, Any]:
     plugin = tmp_path / "hanging.py"
     plugin.write_text(textwrap.dedent(HANGING))
     wanted = topology(server, "a", **supervisor)

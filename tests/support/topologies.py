@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from invalidator.errors import ConfigError
 from invalidator.topology.load import Loaded, load
@@ -10,6 +10,8 @@ from invalidator.topology.load import Loaded, load
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
+
+    from tests.support.stores import RedisServer
 
 PLUGIN = '''\
 """Two types: `store` can purge keys and everything, `table` everything that there is, and knows what a flush is."""
@@ -103,3 +105,15 @@ def problems(folder: Path, text: str, environ: Mapping[str, str] | None = None) 
 def warnings(folder: Path, text: str) -> list[str]:
     """What its operator is told, in the same form."""
     return [str(problem).removeprefix(f"{folder}/topology.yaml:") for problem in loaded(folder, text).warnings]
+
+
+def logging(server: RedisServer, *names: str, longest: str = "200ms", **supervisor: object) -> dict[str, Any]:
+    """Workers of these names, each for its own channels, that only say what they would purge."""
+    return {
+        "redis": {"url": server.url, "backoff": {"first": "10ms", "longest": longest}},
+        "supervisor": dict(supervisor),
+        "backends": {"said": {"type": "log"}},
+        "workers": [
+            {"name": name, "pattern": f"cache:{name}:*", "backends": ["said"], "on_gap": "ignore"} for name in names
+        ],
+    }
