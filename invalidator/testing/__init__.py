@@ -19,6 +19,7 @@ from invalidator.testing.cache import CacheUnderTest
 from invalidator.testing.cloudflare import FakeCloudflare
 from invalidator.testing.conformance import BackendConformance
 from invalidator.testing.edge import EdgeCache
+from invalidator.testing.edge_under_test import EdgeUnderTest
 from invalidator.testing.fastly import FakeFastly
 from invalidator.testing.http_api import Call, FakeApi
 from invalidator.testing.http_framing import Answer, Request, json_answer
@@ -31,6 +32,7 @@ __all__ = [
     "Call",
     "Conversation",
     "EdgeCache",
+    "EdgeUnderTest",
     "FakeApi",
     "FakeCloudflare",
     "FakeFastly",

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 import invalidator_cloudflare
 from invalidator import Backend, BackendContext, BackendError, Batch, PurgeResult, Target
 from invalidator.cdn import Limit, printable
-from invalidator.testing import BackendConformance, CacheUnderTest
+from invalidator.testing import BackendConformance, CacheUnderTest, EdgeUnderTest
 from invalidator.testing.bucket import TokenBucket
 from invalidator.testing.cloudflare import FakeCloudflare
 from invalidator.testing.faults import half_an_answer, huge, reset, saying, server_error, too_many, unsuccessful
@@ -26,7 +26,7 @@ from invalidator_cloudflare.limits import LATE, PLANS, buckets
 from invalidator_cloudflare.options import CloudflareOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from invalidator.testing.faults import Fault
     from invalidator_cloudflare.limits import Plan, PlanName
@@ -34,11 +34,11 @@ if TYPE_CHECKING:
 URL = "https://shop.example/{key}"
 
 
-class Zone(CacheUnderTest):
+class Zone(EdgeUnderTest[FakeCloudflare]):
     secret = "fake-cloudflare-token-0123456789abcdefghij"
 
     def __init__(self, fake: FakeCloudflare, **options: Any) -> None:
-        self.fake = fake
+        super().__init__(fake)
         self._options = options
 
     def options(self) -> dict[str, Any]:
@@ -52,30 +52,6 @@ class Zone(CacheUnderTest):
             "hosts": ["shop.example"],
             **self._options,
         }
-
-    def store(self, key: str, tags: Sequence[str] = ()) -> None:
-        self.fake.edge.put(self.url(key), tags=tags)
-
-    def holds(self, key: str) -> bool:
-        return self.fake.edge.has(self.url(key))
-
-    def fresh(self, key: str) -> bool:
-        return self.fake.edge.is_fresh(self.url(key))
-
-    def url(self, key: str) -> str:
-        return URL.replace("{key}", key)
-
-    def hang(self) -> None:
-        self.fake.suspend()
-
-    def resume(self) -> None:
-        self.fake.resume()
-
-    def stop(self) -> None:
-        self.fake.stop()
-
-    def start(self) -> None:
-        self.fake.start()
 
 
 class TestCloudflareConforms(BackendConformance):

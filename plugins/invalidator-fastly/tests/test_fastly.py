@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 import invalidator_fastly
 from invalidator import Backend, BackendContext, BackendError, Batch, Target
-from invalidator.testing import BackendConformance, CacheUnderTest
+from invalidator.testing import BackendConformance, CacheUnderTest, EdgeUnderTest
 from invalidator.testing.bucket import TokenBucket
 from invalidator.testing.fastly import FakeFastly
 from invalidator.testing.faults import saying, server_error, too_many, unsuccessful
@@ -30,11 +30,11 @@ if TYPE_CHECKING:
 URL = "https://shop.example/{key}"
 
 
-class Service(CacheUnderTest):
+class Service(EdgeUnderTest[FakeFastly]):
     secret = "fake-fastly-token-0123456789abcdef"
 
     def __init__(self, fake: FakeFastly, **options: Any) -> None:
-        self.fake = fake
+        super().__init__(fake)
         self._options = options
 
     def options(self) -> dict[str, Any]:
@@ -48,27 +48,6 @@ class Service(CacheUnderTest):
 
     def store(self, key: str, tags: Sequence[str] = ()) -> None:
         self.fake.edge.put(self.url(key), tags=[key, *tags])
-
-    def holds(self, key: str) -> bool:
-        return self.fake.edge.has(self.url(key))
-
-    def fresh(self, key: str) -> bool:
-        return self.fake.edge.is_fresh(self.url(key))
-
-    def url(self, key: str) -> str:
-        return URL.replace("{key}", key)
-
-    def hang(self) -> None:
-        self.fake.suspend()
-
-    def resume(self) -> None:
-        self.fake.resume()
-
-    def stop(self) -> None:
-        self.fake.stop()
-
-    def start(self) -> None:
-        self.fake.start()
 
 
 class TestFastlyConforms(BackendConformance):
