@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from invalidator.slots import PURGE_BOUNDS, Region, Snapshot
@@ -68,6 +68,7 @@ def test_what_lies_beyond_the_last_bound_is_said_to_be_the_bound() -> None:
     assert quantile([0] * len(PURGE_BOUNDS) + [5], 0.5) == PURGE_BOUNDS[-1]
 
 
+@example([1.0] * 3 + [0.001953125] * 3, 0.5)
 @given(st.lists(st.floats(min_value=0, max_value=9.9), min_size=1, max_size=50), st.sampled_from([0.5, 0.9, 0.99]))
 def test_a_quantile_lies_in_the_bucket_of_the_true_one(values: list[float], share: float) -> None:
     bounds = [0.0, *PURGE_BOUNDS]

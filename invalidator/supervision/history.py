@@ -100,7 +100,8 @@ def quantile(counts: Sequence[int], share: float) -> float | None:
         if count and below + count >= rank:
             lower = _BUCKETS[index - 1] if index else 0.0
             upper = _BUCKETS[index]
-            return lower if upper == float("inf") else lower + (upper - lower) * (rank - below) / count
+            # The sum of the rounded parts may pass the bound by a hair, and would then be of the next bucket.
+            return lower if upper == float("inf") else min(upper, lower + (upper - lower) * (rank - below) / count)
         below += count
     return PURGE_BOUNDS[-1]
 
