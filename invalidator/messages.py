@@ -49,6 +49,21 @@ RejectReason = Literal[
 ]
 REJECT_REASONS: tuple[RejectReason, ...] = get_args(RejectReason)
 
+IgnoreReason = Literal[
+    "duplicate",  # a message with this id has been taken in a moment ago
+    "source",  # the worker is not to hear this publisher
+    "hops",  # it has been passed on too often
+]
+IGNORE_REASONS: tuple[IgnoreReason, ...] = get_args(IgnoreReason)
+
+JournalBreak = Literal[
+    "trimmed",  # the entry that the cursor stands on is gone, and newer ones are there
+    "backwards",  # the Stream ends before the cursor
+    "deleted",  # there is no Stream any more
+    "dataset",  # another server, or the same after a restart: what it has lost, it cannot say
+]
+JOURNAL_BREAKS: tuple[JournalBreak, ...] = get_args(JournalBreak)
+
 
 class Target(NamedTuple):
     """One thing to forget: `Target("key", "users:42")`. `Target("all")` has no value."""

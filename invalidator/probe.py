@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from invalidator.errors import BackendError, PluginError
 from invalidator.pipeline.assembly import make_backends
-from invalidator.pipeline.connection import explain, open_connection
 from invalidator.topology.models import LaneSpec
+from invalidator.wire.connection import explain, open_connection
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -17,7 +17,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
-from invalidator.messages import FAILURE_REASONS, FLUSH_CAUSES, GAP_CAUSES, REJECT_REASONS
+from invalidator.messages import (
+    FAILURE_REASONS,
+    FLUSH_CAUSES,
+    GAP_CAUSES,
+    IGNORE_REASONS,
+    JOURNAL_BREAKS,
+    REJECT_REASONS,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -41,9 +48,12 @@ WORKER_WORDS: tuple[str, ...] = (
     "subscribed_until_ns",
     "received",
     "missed",
+    "unjournaled",
     "gap_ns",
     "last_message_ns",
     *(f"rejected:{reason}" for reason in REJECT_REASONS),
+    *(f"ignored:{reason}" for reason in IGNORE_REASONS),
+    *(f"journal_break:{reason}" for reason in JOURNAL_BREAKS),
     *(f"gap:{cause}" for cause in GAP_CAUSES),
     *(f"reconnect:{cause}" for cause in GAP_CAUSES),
 )

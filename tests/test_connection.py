@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 import redis
 
-from invalidator.pipeline.connection import Link, connect
 from invalidator.topology.models import RedisSettings
+from invalidator.wire.connection import Link, connect
 from tests.support.required import require
 from tests.support.stores import RedisServer
 from tests.support.waiting import free_port, wait_until

@@ -11,11 +11,11 @@ import redis
 
 from invalidator import logs
 from invalidator.messages import Gap, Message
-from invalidator.pipeline.connection import Refused, connect, explain
 from invalidator.pipeline.subscriber import PING, Subscriber, is_silent, subscribe_command
 from invalidator.signals import Waker
 from invalidator.testing import RecordingServer
 from invalidator.topology.models import RedisSettings
+from invalidator.wire.connection import Refused, connect, explain
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:

@@ -191,7 +191,7 @@ CHANGES = [
         "12:21: workers[0].flush_on_start: must be true or false, and is a number",
     ]),
     ("allow: [key]", "delivery: journal", ["10:15: workers[0].delivery: journal: not yet: comes with a later version"]),
-    ("allow: [key]", "delivery: pigeon", ["10:15: workers[0].delivery: must be 'pubsub'"]),
+    ("allow: [key]", "delivery: pigeon", ["10:15: workers[0].delivery: must be 'pubsub' or 'journal'"]),
     ("flush: {all: true}", "on_gap: ignore, scope: fleet", [
         "9:57: workers[0].backends[1].scope: not yet: comes with a later version"]),
     ("flush: {all: true}", "flush: {all: true}, after: nearr", [

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import redis
 
 from invalidator.doctor.wording import shown
-from invalidator.pipeline.connection import explain, open_connection
 from invalidator.topology.settings import Heartbeat
+from invalidator.wire.connection import explain, open_connection
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,7 +13,6 @@ from invalidator.errors import PluginError
 from invalidator.hookspecs import hookimpl
 from invalidator.messages import EVERYTHING, Target
 from invalidator.pipeline.coalescer import Pending
-from invalidator.pipeline.connection import connect
 from invalidator.pipeline.deadletter import DeadLetters
 from invalidator.pipeline.dispatcher import Dispatcher
 from invalidator.pipeline.following import Follower
@@ -30,6 +29,7 @@ from invalidator.pipeline.worker import Events, Surroundings, Worker
 from invalidator.signals import Signals, Waker
 from invalidator.slots import clock
 from invalidator.topology.gaps import asked_of, flush_of, gap_policy
+from invalidator.wire.connection import connect
 
 if TYPE_CHECKING:
     from collections.abc import Callable

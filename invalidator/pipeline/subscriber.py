@@ -16,8 +16,8 @@ import hiredis
 
 from invalidator.backoff import full_jitter
 from invalidator.messages import Gap, GapCause, Message
-from invalidator.pipeline.connection import Connector, Link, Refused
 from invalidator.topology.patterns import is_glob
+from invalidator.wire.connection import Connector, Link, Refused
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -8,7 +8,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
-from invalidator.messages import FAILURE_REASONS, FLUSH_CAUSES, GAP_CAUSES, REJECT_REASONS
+from invalidator.messages import (
+    FAILURE_REASONS,
+    FLUSH_CAUSES,
+    GAP_CAUSES,
+    IGNORE_REASONS,
+    JOURNAL_BREAKS,
+    REJECT_REASONS,
+)
 from invalidator.slots import (
     BACKEND_GAUGES,
     BACKEND_WORDS,
@@ -194,6 +201,7 @@ def _escaped(text: str) -> str:
 
 _GAPS = "Times in which messages may have been missed."
 _FAILED = "Attempts in which a backend failed, wholly or in part."
+_IGNORED = "Messages that were understood, and left alone."
 _REJECTED = "Messages or single targets that were refused."
 
 FAMILIES = (
@@ -202,6 +210,19 @@ FAMILIES = (
         "invalidator_messages_rejected_total", "counter", _REJECTED, _worker_by("reason", REJECT_REASONS, "rejected:")
     ),
     Family("invalidator_messages_missed_total", "counter", "Journal entries that were not heard.", _worker("missed")),
+    Family(
+        "invalidator_messages_unjournaled_total",
+        "counter",
+        "Messages heard by a journal worker that stand in no journal.",
+        _worker("unjournaled"),
+    ),
+    Family("invalidator_messages_ignored_total", "counter", _IGNORED, _worker_by("reason", IGNORE_REASONS, "ignored:")),
+    Family(
+        "invalidator_journal_breaks_total",
+        "counter",
+        "Times in which the journal could not say what was missed.",
+        _worker_by("reason", JOURNAL_BREAKS, "journal_break:"),
+    ),
     Family("invalidator_targets_received_total", "counter", "Targets handed to a lane.", _backend("received")),
     Family("invalidator_targets_total", "counter", "Targets by what became of them.", _backend_by("end", ENDS, "")),
     Family("invalidator_pending", "gauge", "Targets that a lane still has to purge.", _backend("pending")),

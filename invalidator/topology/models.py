@@ -168,7 +168,10 @@ class WorkerSpec(Settings):
     redis: RedisSettings | None = Field(
         default=None, description="Where messages arrive for this worker, if elsewhere."
     )
-    delivery: Literal["pubsub"] = Field(default="pubsub", description="How messages arrive.")
+    delivery: Literal["pubsub", "journal"] = Field(
+        default="pubsub",
+        description="pubsub: what was missed is flushed; journal: it is read again from the journal's stream.",
+    )
     backends: tuple[LaneSpec, ...] = Field(
         min_length=1, description="Each a name, or a name with what differs for it here: see workers[].backends[]."
     )
