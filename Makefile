@@ -2,7 +2,7 @@
 # `make test ARGS="-k lru"` and `make demo ARGS="--seconds 3"` pass arguments on.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format docs screenshot clean
+.PHONY: help demo test chaos check format docs screenshot clean
 
 VENV := .venv
 RUN := $(VENV)/bin/
@@ -19,6 +19,10 @@ test: $(STAMP) ## all tests, on real servers (installs those it may, see system-
 	@scripts/system-packages
 	@$(RUN)python -m pytest $(ARGS)
 
+chaos: $(STAMP) ## every promise against real faults, in an hour or two: ARGS="--short", "--only kills", "--list"
+	@scripts/system-packages
+	@$(RUN)python -m chaos $(ARGS)
+
 check: $(STAMP) ## format, lint, strict types and import contracts; changes nothing
 	@$(RUN)ruff format --check
 	@$(RUN)ruff check
@@ -33,6 +37,7 @@ docs: $(STAMP) ## writes again what is derived from the code: example, reference
 	@$(RUN)python -m invalidator.topology.reference
 	@$(RUN)python -m invalidator.doctor.page
 	@$(RUN)python -m invalidator.units
+	@$(RUN)python -m chaos table
 
 screenshot: $(STAMP) ## draws docs/status-page.png again, in a minute, from a daemon at work (needs chromium)
 	@$(RUN)python -m tests.support.screenshot $(ARGS)

@@ -15,6 +15,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from invalidator.backend import Backend
+from invalidator.letters import Box
 from invalidator.logs import get_logger
 from invalidator.messages import Batch, Invalidation, PurgeResult, Target
 from invalidator.pipeline.coalescer import Pending
@@ -57,7 +58,9 @@ def latencies(backend: Stopwatch, folder: Path) -> list[float]:
     log = get_logger()
     pending = Pending(Policy("bench", "b"), random.random)
     receipts = Receipts(Region(["b"]).backend("b"), log)
-    lane = Lane(backend, backend.purge, pending, receipts, DeadLetters(folder, "bench", "b", log), log, lambda: None)
+    lane = Lane(
+        backend, backend.purge, pending, receipts, DeadLetters(folder, Box("bench", "b"), log), log, lambda: None
+    )
     lane.start()
     idle = select.poll()
     seconds = []

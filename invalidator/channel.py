@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import socket
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from invalidator.status import BreakerState  # noqa: TC001  msgspec reads the annotations
+from invalidator.status import BreakerState, Heartbeat  # noqa: TC001  msgspec reads the annotations
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -27,20 +27,46 @@ LONGEST_TEXT = 300
 """Characters of a target, a channel or a detail that are passed on: a person looks at them, nothing acts on them."""
 
 
+Predecessor = Literal[
+    "none",  # nobody was this worker when the process began, or it is gone, and all is known of its end
+    "hears",  # it is subscribed, and has not said yet that it has heard all that was published before us
+    "done",  # it has heard all of that, and only purges what is left
+    "failed",  # it is gone, and has not said so: what was published before us may never have been heard
+]
+
+
 class Orders(msgspec.Struct, frozen=True, tag_field="what", tag="orders"):
-    """What the supervisor wants of a worker besides its work: not to purge, or to tell what it hears and does."""
+    """What the supervisor wants of a worker besides its work: not to purge, or to tell what it hears and does.
+
+    Two processes may be one worker for a moment (make before break). The elder gets `has_successor`: it is to prove
+    that it has heard all that was published until now, and to purge that. The younger gets what is known of its
+    `predecessor`, and the names of the backends for which that one has left something undone, to `flush` them.
+
+    `retries` has the backends whose dead letters are to be tried again, each with the number of the last time that this
+    was asked for: until the worker has said that it is done, its successors are told so too.
+    """
 
     paused: bool = False
     tapped: bool = False
+    has_successor: bool = False
+    predecessor: Predecessor = "none"
+    flush: tuple[str, ...] = ()
+    retries: dict[str, int] = {}
 
 
 class Subscription(msgspec.Struct, frozen=True, kw_only=True, tag_field="what", tag="subscription"):
-    """The state of the subscription has changed, or the reason for which there is none."""
+    """The state of the subscription has changed, or the reason for which there is none, or what proves it.
+
+    `at` is when it came to be live, or not. `heartbeat` is echo or ping while it is live, `heartbeat_detail` why it is
+    only a ping.
+    """
 
     at: float
     live: bool
     reason: str = ""
     detail: str = ""
+    heartbeat: Heartbeat = ""
+    heartbeat_detail: str = ""
 
 
 class LaneReport(msgspec.Struct, frozen=True, kw_only=True, tag_field="what", tag="lane"):
@@ -60,6 +86,38 @@ class LaneReport(msgspec.Struct, frozen=True, kw_only=True, tag_field="what", ta
     reason: str = ""
     detail: str = ""
     paused: bool = False
+    dead_letters: int = 0
+    behind: float | None = None
+
+
+class Retried(msgspec.Struct, frozen=True, kw_only=True, tag_field="what", tag="retried"):
+    """The dead letters of a backend have been tried again, as was asked for under this `number`.
+
+    `died` of those that were `tried` are letters again; `garbage` lines were none. `error`: why it could not go on.
+    """
+
+    backend: str
+    number: int
+    tried: int = 0
+    died: int = 0
+    garbage: int = 0
+    error: str = ""
+
+
+class HeardOut(msgspec.Struct, frozen=True, tag_field="what", tag="heard-out"):
+    """All that Redis had for this worker when it was told that it has a successor has been taken in."""
+
+
+class Drained(msgspec.Struct, frozen=True, tag_field="what", tag="drained"):
+    """The last word of a worker that ends in order: everything is purged but what these backends still had to do."""
+
+    undone: tuple[str, ...] = ()
+
+
+class Unheard(msgspec.Struct, frozen=True, tag_field="what", tag="unheard"):
+    """Why publishers that wait do not know that the worker is there, or get no receipts of it; empty: they do."""
+
+    why: str
 
 
 class Heard(msgspec.Struct, frozen=True, kw_only=True, tag_field="what", tag="message"):
@@ -98,7 +156,7 @@ class Dropped(msgspec.Struct, frozen=True, kw_only=True, tag_field="what", tag="
     count: int
 
 
-Packet = Orders | Subscription | LaneReport | Heard | Outcome | Dropped
+Packet = Orders | Subscription | LaneReport | Retried | HeardOut | Drained | Unheard | Heard | Outcome | Dropped
 _DECODER = msgspec.json.Decoder(Packet)
 
 

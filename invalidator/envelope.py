@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 MAX_PAYLOAD = 8 * 1024
 """Bytes of one payload: what a worker takes unless its `max_payload` says otherwise."""
+JOURNAL_STREAM = "invalidator:journal"
+JOURNAL_KEEP = 1_000_000
+"""The journal's Stream, and about how many messages it keeps, unless a topology or a publisher says otherwise."""
 
 _MAX_TEXT = 255
 _PART_SUFFIX = len(".9999999")
@@ -34,13 +37,15 @@ _FRAMES: dict[Kind, tuple[bytes, bytes]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Head:
-    """What a message says beside its targets. `ts` is wall-clock seconds."""
+    """What a message says beside its targets. `ts` is wall-clock seconds; `hops` how often it was passed on."""
 
     id: str
     ts: float
     source: str
     soft: bool = False
     traceparent: str = ""
+    reply: str = ""
+    hops: int = 0
 
 
 def check_channel(channel: str) -> None:
@@ -70,9 +75,12 @@ def envelopes(targets: Iterable[Target], head: Head, limit: int = MAX_PAYLOAD) -
             raise PublishError(f"the {name} {_shown(text)} is longer than {_MAX_TEXT} bytes")
     room = limit - len(_opening(head, head.id)) - _PART_SUFFIX - len(b"}")
     parts = list(_pack(distinct, room, limit))
-    if len(parts) == 1:
-        return [_render(head, head.id, parts[0])]
-    return [_render(head, f"{head.id}.{number}", part) for number, part in enumerate(parts, 1)]
+    return [_render(head, message, part) for message, part in zip(ids_of(head.id, len(parts)), parts, strict=True)]
+
+
+def ids_of(message: str, count: int) -> list[str]:
+    """The ids of so many payloads of one message."""
+    return [message] if count == 1 else [f"{message}.{number}" for number in range(1, count + 1)]
 
 
 def _pack(targets: Iterable[Target], room: int, limit: int) -> Iterator[dict[Kind, list[bytes]]]:
@@ -103,6 +111,10 @@ def _opening(head: Head, message_id: str) -> bytes:
         members["soft"] = True
     if head.traceparent:
         members["traceparent"] = head.traceparent
+    if head.reply:
+        members["reply"] = head.reply
+    if head.hops:
+        members["hops"] = head.hops
     return _json(members)[:-1]
 
 

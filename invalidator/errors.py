@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from invalidator.messages import FailureReason, RejectReason
+    from invalidator.messages import FailureReason, Invalidation, RejectReason
 
 EXIT_OK = 0
 EXIT_VERDICT_NO = 1
@@ -66,10 +66,14 @@ class PublishError(InvalidatorError, ValueError):
 
 
 class DecodeError(InvalidatorError):
-    """A payload that says nothing we may act on: counted by `reason`, and never more than that."""
+    """A payload that says nothing we may act on: counted by `reason`, and never more than that.
 
-    def __init__(self, reason: RejectReason, detail: str = "") -> None:
+    `message` is what it says apart from its targets, as far as it could be read: somebody may wait for an answer.
+    """
+
+    def __init__(self, reason: RejectReason, detail: str = "", message: Invalidation | None = None) -> None:
         self.reason = reason
+        self.message = message
         super().__init__(f"{reason}: {detail}" if detail else reason)
 
 

@@ -12,7 +12,16 @@ from typing import Literal, NamedTuple, get_args
 Kind = Literal["key", "tag", "prefix", "pattern", "url", "all"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
-GapCause = Literal["start", "disconnect", "deadline", "resubscribed", "role", "trimmed", "paused", "overflow"]
+GapCause = Literal[
+    "start",  # nobody was listening before
+    "disconnect",  # the connection ended, or brought what it should not
+    "deadline",  # nothing has come, or not what was published to see whether it comes, or Redis has forgotten us
+    "resubscribed",  # a confirmation that nobody had asked for
+    "role",  # publishers reach another server than the one we hear
+    "trimmed",
+    "paused",
+    "overflow",
+]
 GAP_CAUSES: tuple[GapCause, ...] = get_args(GapCause)
 
 FlushCause = Literal[GapCause, "unsupported"]
@@ -95,7 +104,8 @@ class Gap:
 class Invalidation:
     """A decoded message: what to forget, and what its publisher said about it.
 
-    `rejected` has one reason for each target that was refused on its own while the rest of the message stands.
+    `rejected` has one reason for each target that was refused on its own while the rest of the message stands. `hops`
+    counts how often the message was passed on, by whoever hears one Redis and publishes to another.
     """
 
     targets: tuple[Target, ...]
@@ -107,6 +117,7 @@ class Invalidation:
     journal: str = ""
     traceparent: str = ""
     rejected: tuple[RejectReason, ...] = ()
+    hops: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

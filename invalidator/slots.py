@@ -15,6 +15,8 @@ import time
 from bisect import bisect_left
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Literal, get_args
 
 from invalidator.messages import (
@@ -51,6 +53,7 @@ WORKER_WORDS: tuple[str, ...] = (
     "unjournaled",
     "gap_ns",
     "last_message_ns",
+    "server",
     *(f"rejected:{reason}" for reason in REJECT_REASONS),
     *(f"ignored:{reason}" for reason in IGNORE_REASONS),
     *(f"journal_break:{reason}" for reason in JOURNAL_BREAKS),
@@ -62,6 +65,7 @@ BACKEND_WORDS: tuple[str, ...] = (
     "received",
     *ENDS,
     "pending",
+    "pending_unjournaled",
     "breakers_open",
     "breaker_since_ns",
     "last_purge_ns",
@@ -73,9 +77,10 @@ BACKEND_WORDS: tuple[str, ...] = (
 )
 LATEST = frozenset({"last_message_ns", "last_purge_ns", "last_failure_ns"})
 """Wall nanoseconds at which something last happened: a successor goes on from there."""
-BACKEND_GAUGES = frozenset({"pending", "breakers_open", "breaker_since_ns"})
-"""`breakers_open` counts lanes, half-open ones too; `breaker_since_ns` has the earliest of them in wall nanoseconds."""
-GAUGES = BACKEND_GAUGES | {"beat_ns", "state", "subscribed_until_ns", "version"}
+BACKEND_GAUGES = frozenset({"pending", "pending_unjournaled", "breakers_open", "breaker_since_ns"})
+"""`pending_unjournaled` is how many of the pending at most stand in no journal, in a worker that reads one.
+`breakers_open` counts lanes, half-open ones too; `breaker_since_ns` has the earliest of them in wall nanoseconds."""
+GAUGES = BACKEND_GAUGES | {"beat_ns", "state", "subscribed_until_ns", "server", "version"}
 
 _WORKER_AT = {name: index for index, name in enumerate(WORKER_WORDS)}
 _BACKEND_AT = {name: index for index, name in enumerate(BACKEND_WORDS)}
@@ -162,6 +167,10 @@ class WorkerSlots:
         """The subscription is known to be alive until this monotonic second; 0.0: it is not."""
         self._words[2] = int(until * 1e9)
 
+    def server(self, run_id: str) -> None:
+        """The subscription is with the server that started under this id; empty: that is not known."""
+        self._words[_WORKER_AT["server"]] = _server_word(run_id)
+
     def last_message(self, at: float) -> None:
         """The last message came at this wall second."""
         self._words[_WORKER_AT["last_message_ns"]] = int(at * 1e9)
@@ -223,6 +232,11 @@ class BackendSlots:
         self._words[first + bisect_left(PURGE_BOUNDS, seconds)] += 1
         total = first + len(PURGE_BOUNDS) + 1
         self._words[total] = (self._words[total] + int(seconds * 1e9)) & _WORD_MASK
+
+
+@lru_cache(maxsize=8)
+def _server_word(run_id: str) -> int:
+    return int.from_bytes(blake2b(run_id.encode(), digest_size=8).digest(), "big") | 1 if run_id else 0
 
 
 def alive_for(region: Region, now: float) -> float:

@@ -10,7 +10,10 @@ from typing import Literal
 import msgspec
 
 WorkerState = Literal["STARTING", "RUNNING", "BACKOFF", "STOPPING", "EXITED"]
+HandoverState = Literal["waiting", "starting", "backoff", "draining"]
+Delivery = Literal["pubsub", "journal"]
 BreakerState = Literal["closed", "open", "half-open"]
+Heartbeat = Literal["", "echo", "ping"]
 DaemonState = Literal["starting", "running", "degraded", "stopping"]
 
 
@@ -53,7 +56,24 @@ class Lane(msgspec.Struct, frozen=True, kw_only=True):
     breaker: BreakerState = "closed"
     breaker_since: float = 0.0
     flush_owed: bool = False  # one was asked for, and is not done
+    behind: float | None = None  # seconds of the journal that it has yet to be given; None: it keeps up
+    dead_letters: int = 0  # that wait for somebody to try them again
     dry_run: bool = False
+
+
+class Handover(msgspec.Struct, frozen=True, kw_only=True):
+    """A worker is being replaced: a second process stands for it, or is to.
+
+    The process in charge works on until the other is ready. `waiting`: for its turn, as only some are replaced at the
+    same time; `starting`: the successor is not ready yet; `backoff`: it could not become ready, and is tried again;
+    `draining`: it is in charge, and its predecessor purges what it still has.
+    """
+
+    state: HandoverState
+    reason: str  # reload, requested or recycled; empty while draining
+    pid: int | None = None  # of the process that is not in charge
+    trouble: Failure | None = None  # why the successor is not ready
+    next_try: float | None = None  # seconds until it is started again
 
 
 class Worker(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,6 +81,7 @@ class Worker(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     pattern: str
+    delivery: Delivery = "pubsub"
     state: WorkerState
     redis: str = ""  # where its messages arrive, without secrets
     pid: int | None = None
@@ -68,9 +89,13 @@ class Worker(msgspec.Struct, frozen=True, kw_only=True):
     paused: bool = False
     subscribed: bool = False
     subscribed_since: float = 0.0
+    heartbeat: Heartbeat = ""  # echo: what is published is heard; ping: the connection answers, no more is known
+    heartbeat_detail: str = ""  # why it is only a ping
+    unheard: str = ""  # why publishers that wait do not see it, or get no receipts of it
     last_message: float = 0.0
     trouble: Failure | None = None  # why it is not subscribed, or does not run
     next_try: float | None = None  # seconds until it is started again
+    handover: Handover | None = None  # it is being replaced, and works on meanwhile
     restarts: dict[str, int] = {}  # by reason
     gaps: dict[str, int] = {}  # by cause
     gap_seconds: float = 0.0

@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 S = TypeVar("S", bound="Server")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--sequences", type=int, default=20, help="how many sequences of faults test_stateful.py tries")
+
+
 class MakeRedis(Protocol):
     def __call__(self, *config: str, password: str = "", unix: bool = False) -> RedisServer: ...
 

@@ -10,6 +10,7 @@ import pytest
 
 from invalidator import BackendContext, Target
 from invalidator.cdn import AT_ONCE, CdnBackend, Ledger, Limit, shared
+from invalidator.letters import Box
 from invalidator.logs import get_logger
 from invalidator.messages import Invalidation
 from invalidator.pipeline.coalescer import Pending
@@ -62,7 +63,7 @@ class Fleet:
                 purge=backend.purge,
                 pending=Pending(Policy(f"w{index}", "cdn"), lambda: 0.5),
                 receipts=Receipts(region.backend("cdn"), log),
-                dead_letters=DeadLetters(folder, f"w{index}", "cdn", log),
+                dead_letters=DeadLetters(folder, Box(f"w{index}", "cdn"), log),
                 log=log,
                 changed=lambda: None,
             )

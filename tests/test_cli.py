@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
@@ -56,7 +57,7 @@ def test_every_command_explains_itself(name: str, capsys: pytest.CaptureFixture[
     [
         ([], "Usage: invalidator"),
         (["chekc"], "no such command 'chekc' — did you mean 'check'?"),
-        (["drill"], "no such command 'drill'"),
+        (["bench"], "no such command 'bench'"),
         (["check"], "Missing option '-c'"),
         (["check", "--nope"], "No such option"),
         (["plugins", "lgo"], "no plugin 'lgo' is installed — did you mean 'log'?"),
@@ -150,7 +151,7 @@ def test_a_command_of_a_plugin_is_listed_by_name_and_imported_on_use(
     )
     monkeypatch.syspath_prepend(tmp_path)
     assert main(["--help"]) == 0
-    assert "extra    Brought by extra." in capsys.readouterr().out
+    assert re.search(r"extra +Brought by extra\.", capsys.readouterr().out)
     assert "extra_command" not in sys.modules
     assert main(["extra"]) == 0
     assert capsys.readouterr().out == "extra!\n"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 from typing import TYPE_CHECKING
 
@@ -11,9 +10,11 @@ import pytest
 import redis
 
 from invalidator.topology.models import RedisSettings
-from invalidator.wire.connection import Link, connect
+from invalidator.wire.connection import Link
+from invalidator.wire.connection import connect as connect_by
+from invalidator.wire.route import route_to
 from tests.support.required import require
-from tests.support.stores import RedisServer
+from tests.support.tls import tls_server
 from tests.support.waiting import free_port, wait_until
 
 if TYPE_CHECKING:
@@ -21,10 +22,19 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.conftest import MakeRedis
+    from tests.support.stores import RedisServer
 
 
 def settings(url: str, **more: object) -> RedisSettings:
     return RedisSettings.model_validate({"url": url, **more})
+
+
+def connect(settings: RedisSettings, name: str) -> Link:
+    route = route_to(settings)
+    try:
+        return connect_by(route, name)
+    finally:
+        route.close()
 
 
 def ask(link: Link, command: bytes) -> bytes:
@@ -122,24 +132,6 @@ def test_through_sentinel(cleanup: ExitStack, redis_server: MakeRedis, tmp_path:
 def test_nothing_listens_is_an_error_at_once() -> None:
     with pytest.raises(redis.ConnectionError, match="refused"):
         connect(settings(f"redis://127.0.0.1:{free_port()}/0"), "test")
-
-
-def tls_server(cleanup: ExitStack, folder: Path) -> int:
-    """The port of a redis-server that speaks TLS with the certificate `cert.pem` in `folder`."""
-    program = require("redis")
-    openssl = shutil.which("openssl")
-    if openssl is None or program.name != "redis-server":  # the wheel's server has no TLS
-        pytest.skip("a redis-server with TLS and openssl are not both on this machine")
-    subject = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1", "-days", "2", "-nodes"]
-    files = ["-keyout", str(folder / "key.pem"), "-out", str(folder / "cert.pem")]
-    subprocess.run([openssl, "req", "-x509", "-newkey", "rsa:2048", *subject, *files], check=True, capture_output=True)
-    port = free_port()
-    certificate = ["--tls-cert-file", str(folder / "cert.pem"), "--tls-key-file", str(folder / "key.pem")]
-    options = ["--tls-port", str(port), *certificate, "--tls-auth-clients", "no"]
-    server = RedisServer(folder, *options)
-    cleanup.callback(server.kill)
-    server.start()
-    return port
 
 
 def sentinel(cleanup: ExitStack, master: RedisServer, folder: Path) -> int:

@@ -206,12 +206,12 @@ def test_a_reload_that_waits_in_vain_names_the_worker_and_says_why(
     code, out, err = tell(run, "reload", "--wait", "--timeout", "0.5")
 
     assert (code, out) == (1, "")
-    assert err.startswith("waited 0.5 s in vain: bad is ")
+    assert err.startswith("waited 0.5 s in vain: bad: its successor has not become ready")
     assert "refused" in err.lower()
     assert "good" not in err
 
     code, _, err = tell(run, "reload", "--wait", "--timeout", "0.3")
-    assert (code, err.partition(" is ")[0]) == (1, "waited 0.3 s in vain: bad"), "it has not taken effect by now either"
+    assert (code, err[:25]) == (1, "waited 0.3 s in vain: bad"), "it has not taken effect by now either"
     run.write(topology(server, "good", "bad"))
     assert tell(run, "reload", "--wait")[0] == 0
     assert tell(run, "reload", "--wait") == (0, "reloaded: 2 kept\n", "")
@@ -356,7 +356,7 @@ def test_a_lane_that_owes_a_flush_says_so(
 
     assert not owed()
     assert tell(run, "pause", "a")[0] == 0
-    assert tell(run, "restart", "a")[0] == 0
+    os.kill(run.pids()[0], signal.SIGKILL)
     wait_until(owed)
     assert tell(run, "resume", "a")[0] == 0
     wait_until(lambda: not owed())

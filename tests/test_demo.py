@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from invalidator.demo import display, http_cache, oracle, stage, truth, writer
-from invalidator.demo.readings import parse
-from invalidator.demo.stores import RedisStore
+from invalidator.demo import display
+from invalidator.stage import caches, http_cache, oracle, truth, writer
+from invalidator.stage.readings import parse
+from invalidator.stage.stores import RedisStore
 from tests.support.required import require
 from tests.support.waiting import wait_until
 
@@ -71,9 +72,9 @@ def test_with_its_guards_off_the_same_run_finds_stale_entries_in_every_cache(tmp
     code, lines = demo(tmp_path, "--seconds", "2", "--without-guards")
     assert code == 1
     assert int(lines[-1].removeprefix("stale entries: ").replace(",", "")) > 10
-    caches = [line.split() for line in lines[-6:] if line.split()[:1] and line.split()[0] in stage.KINDS]
-    assert caches
-    assert all(int(cells[-1].replace(",", "")) > 0 for cells in caches), lines
+    rows = [line.split() for line in lines[-6:] if line.split()[:1] and line.split()[0] in caches.KINDS]
+    assert rows
+    assert all(int(cells[-1].replace(",", "")) > 0 for cells in rows), lines
 
 
 @pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="looks at processes through /proc")
@@ -96,13 +97,13 @@ def test_whoever_ends_it_early_finds_nothing_left_running(tmp_path: Path, number
 
 
 def test_what_is_missing_is_named_and_the_others_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stage, "find_memcached", lambda: None)
+    monkeypatch.setattr(caches, "find_memcached", lambda: None)
     with ExitStack() as stack:
         truth.create(tmp_path / "truth", 5)
-        addresses, absent = stage._start_caches(stack, tmp_path)
-    assert "memcached" not in addresses
-    assert addresses
-    assert any("memcached" in each for each in absent)
+        found = caches.start_caches(stack, tmp_path, tmp_path / "truth")
+    assert "memcached" not in found.addresses
+    assert found.addresses
+    assert any("memcached" in each for each in found.absent)
 
 
 @pytest.fixture

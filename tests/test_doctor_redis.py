@@ -413,6 +413,26 @@ def test_a_user_who_may_see_nothing_is_told_what_could_not_be_looked_at(
         assert "redis.unseen" not in diagnose(tmp_path, topology(mine)).ids()
 
 
+@pytest.mark.parametrize(
+    ("rules", "word"), [(("-publish", "allchannels"), "PUBLISH"), (("resetchannels", f"&{PATTERN}"), "SUBSCRIBE")]
+)
+def test_a_user_whose_subscription_cannot_be_proven_is_told_what_to_grant_and_that_is_enough(
+    redis_server: MakeRedis, tmp_path: Path, rules: tuple[str, ...], word: str
+) -> None:
+    server = redis_server()
+    mine = topology(server.url.replace("redis://", "redis://app:pw12345@"))
+    with client(server.url) as asked:
+        asked.execute_command("ACL", "SETUSER", "app", "on", ">pw12345", "+@all", *rules)
+        report = diagnose(tmp_path, mine)
+        found = report.the("rights.no_echo")
+        assert "rights.enough" in report.ids("ok")
+        assert found["evidence"].startswith(f"as app: {word} invalidator:echo:*: ")
+
+        fix = [part.strip("'") for part in found["fix"].split() if word == "SUBSCRIBE" or part[0] != "'"]
+        asked.execute_command(*fix)
+    assert "rights.no_echo" not in diagnose(tmp_path, mine).ids()
+
+
 def test_not_even_a_name_may_be_given(redis_server: MakeRedis, tmp_path: Path) -> None:
     server = redis_server()
     mine = server.url.replace("redis://", "redis://app:pw12345@")

@@ -19,6 +19,7 @@ from invalidator.topology.load import load
 from tests.support.caches import Varnish
 from tests.support.daemon import Daemon
 from tests.support.documents import blocks, commands
+from tests.support.required import require
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 FOLDERS = sorted(path.name for path in EXAMPLES.iterdir() if path.is_dir())
 NAMES = sorted(path.parent.name for path in EXAMPLES.glob("*/topology.yaml"))
 PUBLISH = "invalidator publish"
+CHANNEL = "cache:invalidate:users:profile"
 
 
 class Example(Daemon):
@@ -177,6 +179,50 @@ def test_an_application_never_serves_what_is_stale(example: Callable[..., Exampl
     assert run.stop() == 0
     for application in applications:
         assert [ask(application), ask(application)] == ["(asking the database) Grace"] * 2
+
+
+def test_a_journal_is_published_to_from_any_language_and_nothing_is_missed(
+    example: Callable[..., Example], source: RedisServer
+) -> None:
+    run = example("05-journal")
+
+    def purged(key: str) -> bool:
+        return any('"backend.purged"' in line and f'"{key}"' in line for line in run.logs().splitlines())
+
+    (publish,) = commands(run.readme, "invalidator publish -c")
+    assert "applied by 1 worker" in run.run(publish)
+    assert "applied in 1 backend" in run.run(*commands(run.readme, "python publish.py"))
+    (script,) = commands(run.readme, "invalidator publish --print-script")
+    (run.folder / "publish.lua").write_text(run.run(script.partition(" > ")[0]))
+    lines = {"users:44": "sh publish.sh", "users:45": "node publish.mjs", "users:43": "redis-cli --eval"}
+    tried = {"users:41", "users:42"}
+    for key, program in lines.items():
+        (line,) = commands(run.readme, program)
+        assert key in line
+        if not installed("node" if program.startswith("node") else "redis-cli"):
+            continue
+        assert "-" in run.run(line.replace("redis-cli", f"redis-cli -u {source.url}"))
+        tried.add(key)
+    wait_until(lambda: all(purged(key) for key in tried), 5, run.logs)
+    assert run.metrics().value("invalidator_messages_unjournaled_total", worker="users") == 0
+
+    assert run.stop() == 0
+    with redis.Redis.from_url(source.url) as client:
+        client.eval((run.folder / "publish.lua").read_text(), 1, "invalidator:journal", CHANNEL, "users:46")
+    run.start()
+    wait_until(lambda: purged("users:46"), 5, run.logs)
+    assert "flush.done" not in run.logs()
+
+
+def installed(program: str) -> bool:
+    """Whether it is here; in CI it has to be."""
+    try:
+        require(program)
+    except pytest.skip.Exception:
+        if os.environ.get("CI"):
+            raise
+        return False
+    return True
 
 
 def ask(application: subprocess.Popen[str]) -> str:

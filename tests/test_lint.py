@@ -53,8 +53,9 @@ def test_a_sound_topology_has_no_warnings(tmp_path: Path) -> None:
         ("plugins:", '  - {name: one, pattern: "x:*", backends: [near], flush: {prefix: "x:*"}}\nplugins:', [
             "11:51: workers[1].flush: the prefix ends with *, which is taken literally: a prefix needs none",
         ]),
-        ("6379/0\n", "6379/0\njournal: {}\n", [
-            "3:1: journal: not yet: nothing uses it in this version",
+        ("flush: {all: true}}]", "on_gap: ignore}]\n    delivery: journal", [
+            ("9:22: workers[0].backends[1]: 'objects' (store) ignores gaps: what the journal can no longer say, because "
+             "it was trimmed or deleted or its Redis has lost it, stays stale"),
         ]),
     ],
 )  # fmt: skip
@@ -67,6 +68,8 @@ def test_each_surprise_is_a_warning_and_no_error(tmp_path: Path, old: str, new: 
     ("old", "new"),
     [
         ("allow: [key]", "allow: key"),
+        ("allow: [key]", "allow: key\n    delivery: journal"),
+        ("6379/0\n", "6379/0\njournal: {stream: events, keep: 5000}\n"),
         ("}}]\n    allow: [key]", "}, unsupported: flush}]\n    allow: [key, tag]"),
         ("flush: {all: true}}", "flush: {all: true}, dry_run: false, after: null}"),
         ("flush: {all: true}}", "flush: {all: true}, after: near, delay: 200ms, rebound: 2s}"),

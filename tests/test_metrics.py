@@ -86,9 +86,9 @@ def test_buckets_are_cumulative_and_end_with_all() -> None:
 
 def test_counters_go_on_when_a_worker_is_restarted_and_what_was_pending_is_accounted_for() -> None:
     totals = Totals()
-    totals.fold(counted(received=9, purged=4, pending=5), {"b": True})
-    totals.fold(counted(received=2, pending=2), {"b": False})
-    words = totals.plus(counted(received=3, purged=2, pending=1), ["b"])
+    totals.fold(counted(received=9, purged=4, pending=5), {"b": "flushed"})
+    totals.fold(counted(received=2, pending=2), {"b": "lost"})
+    words = totals.plus([counted(received=3, purged=2, pending=1)], ["b"])
     backend = words.backends["b"]
 
     assert words.worker["received"] == 15
@@ -96,8 +96,22 @@ def test_counters_go_on_when_a_worker_is_restarted_and_what_was_pending_is_accou
     assert backend["received"] == sum(backend[end] for end in ENDS) + backend["pending"]
 
 
+def test_two_processes_of_one_worker_are_one_sum_and_its_gauges_make_sense() -> None:
+    one, other = Region(["b"]), Region(["b", "new"])
+    for region, since in ((one, 7.0), (other, 3.0)):
+        slots = region.backend("b")
+        slots.add({"received": 5, "purged": 2, "pending": 3})
+        slots.breaker("node", since)
+    words = Totals().plus([one.snapshot(), other.snapshot()], ["b"]).backends
+
+    assert (words["b"]["received"], words["b"]["purged"], words["b"]["pending"]) == (10, 4, 6)
+    assert words["b"]["breakers_open"] == 1, "it is one server that rests, whoever gives it a rest"
+    assert words["b"]["breaker_since_ns"] == 3_000_000_000
+    assert set(words) == {"b", "new"}, "what only one of them has counts too"
+
+
 def test_a_backend_that_a_reload_added_begins_at_nothing() -> None:
-    words = Totals().plus(None, ["new"])
+    words = Totals().plus([], ["new"])
 
     assert words.backends["new"]["received"] == 0
 

@@ -26,7 +26,7 @@ from invalidator.doors.tidings import (
     next_words,
     phase_of,
 )
-from invalidator.status import Failure, Lane, Reload, Status, Worker
+from invalidator.status import Failure, Handover, Lane, Reload, Status, Worker
 from invalidator.supervision.summary import LONGEST, summary
 from tests.support.waiting import free_port, wait_until
 
@@ -329,6 +329,10 @@ OPEN = Lane(backend="edge", type="http", breaker="open", breaker_since=NOON)
             "1 worker running, edge x:1: breaker open since 12:03",
         ),
         (status(worker("a", paused=True)), "1 worker running, a: paused"),
+        (
+            status(worker("a", handover=Handover(state="starting", reason="reload", trouble=REFUSED))),
+            "1 worker running, a: its successor is not ready (unreachable: Connection refused)",
+        ),
         (
             status(*[worker(name, state="STARTING", subscribed=False) for name in "abcde"]),
             "0 of 5 workers running; a: STARTING; b: STARTING; c: STARTING; and 2 more",

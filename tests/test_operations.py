@@ -187,7 +187,7 @@ def test_only_so_many_may_look_on_and_only_so_many_may_wait(desk: Desk) -> None:
 def test_a_worker_is_asked_to_tell_only_while_somebody_looks_on(desk: Desk) -> None:
     def tapped() -> list[bool]:
         desk.operations.turn(clock())
-        return [child.contact.orders.tapped for child in desk.fleet]
+        return [child.orders.tapped for child in desk.fleet]
 
     assert tapped() == [False]
     desk.ask(b'{"op":"tap","workers":["users"]}')

@@ -135,7 +135,8 @@ def test_a_line_is_published_when_it_comes_while_the_pipe_stays_open(url: str, s
         ((CHANNEL, "x" * 9000), b"", b"does not fit"),
         ((CHANNEL, "--stdin"), b"good\n\xff\n", b"line 2 of the standard input is not UTF-8"),
         ((CHANNEL, "--stdin"), b"good\n" + b"x" * 9000, b"line 2 of the standard input is longer"),
-        ((CHANNEL, "--journal", "a"), b"", b"--journal"),
+        ((CHANNEL, "a", "--wait", "0"), b"", b"more than 0"),
+        ((CHANNEL, "a", "--wait", "soon"), b"", b"not a valid float"),
         ((), b"", b"CHANNEL"),
     ],
 )
@@ -146,6 +147,38 @@ def test_what_cannot_be_published_is_a_matter_of_usage(
     assert (run.returncode, run.stdout) == (2, b"")
     assert why in run.stderr
     assert b"Traceback" not in run.stderr
+
+
+def test_with_a_journal_the_entry_is_kept_and_named(url: str, subscription: Subscription) -> None:
+    run = publish("--url", url, CHANNEL, "users:42", "--journal", "--json")
+    said = json.loads(run.stdout)
+    assert (run.returncode, said["journal"]) == (0, [subscription.next()["journal"]])
+    with Redis.from_url(url) as client:
+        ((entry, fields),) = client.xrange("invalidator:journal")
+    assert entry.decode() == said["journal"][0]
+    assert json.loads(fields[b"payload"])["keys"] == ["users:42"]
+    assert fields[b"channel"] == CHANNEL.encode()
+
+
+def test_the_journal_is_the_one_that_a_topology_names(url: str, tmp_path: Path) -> None:
+    (tmp_path / "t.yaml").write_text(
+        f"redis: {{url: '{url}'}}\njournal: {{stream: 'shop:journal', keep: 7}}\n"
+        "backends: {seen: {type: log}}\n"
+        "workers: [{name: users, pattern: 'cache:invalidate:*', backends: [seen], on_gap: ignore}]\n"
+    )
+    for more in ([], ["--url", url]):
+        run = publish("-c", str(tmp_path / "t.yaml"), CHANNEL, "a", "--journal", *more)
+        assert (run.returncode, run.stderr) == (0, b"")
+    with Redis.from_url(url) as client:
+        assert client.xlen("shop:journal") == 2
+        assert not client.exists("invalidator:journal")
+
+
+def test_the_script_is_printed_for_other_languages(url: str, subscription: Subscription) -> None:
+    script = publish("--print-script").stdout.decode()
+    with Redis.from_url(url) as client:
+        client.eval(script, 1, "invalidator:journal", CHANNEL, "users:42")
+    assert subscription.next()["keys"] == ["users:42"]
 
 
 def test_a_redis_that_is_away_is_said_without_its_password() -> None:

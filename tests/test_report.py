@@ -13,7 +13,7 @@ import msgspec
 import pytest
 import redis
 
-from invalidator.channel import Dropped, LaneReport, Subscription
+from invalidator.channel import Drained, Dropped, HeardOut, LaneReport, Subscription
 from invalidator.status import Failure, Lane, Status, Worker
 from invalidator.supervision.accounts import MOST_ERRORS, Account, Errors
 from invalidator.supervision.report import troubles_of
@@ -102,12 +102,13 @@ def test_a_failure_is_an_error_once_and_a_recovery_is_none() -> None:
     assert told.lanes["edge", ""].breaker == "closed"
 
 
-def test_what_a_process_said_of_itself_ends_with_it() -> None:
+def test_what_a_process_says_of_its_end_is_kept() -> None:
     told, _ = account()
-    told.take(LaneReport(backend="edge", breaker="open", breaker_since=2.0), ignore)
-    told.forget()
 
-    assert told.lanes == {}
+    assert (told.heard_out, told.undone) == (False, None), "it has said nothing yet"
+    told.take(HeardOut(), ignore)
+    told.take(Drained(undone=("edge",)), ignore)
+    assert (told.heard_out, told.undone) == (True, ("edge",))
 
 
 def test_lines_for_a_tap_are_passed_on() -> None:

@@ -19,9 +19,12 @@ LONG_FOR_A_REASON: dict[str, str] = {}
 SLEEPS_FOR_A_REASON = {
     "invalidator/cdn/ledger.py": "flock knows no deadline, so that a lock is asked for again until one has passed",
     "invalidator/demo/faults.py": "a fault lasts as long as it is told to",
-    "invalidator/demo/oracle.py": "asks the daemon again until it has come to rest",
     "invalidator/demo/show.py": "the next frame of what a person looks at",
-    "invalidator/demo/stage.py": "asks the daemon again until it is ready",
+    "invalidator/drill/scene.py": "a fault lasts as long as it is told to, and is looked for until it shows",
+    "invalidator/stage/building.py": "asks the daemon again until it is ready",
+    "invalidator/stage/proxy.py": "what comes late on purpose",
+    "invalidator/stage/oracle.py": "asks the daemon again until it has come to rest",
+    "tests/support/gated.py": "a backend in the daemon's process looks whether its gate is open by now",
     "tests/test_demo.py": "what must not come is given more than the time in which it would have come",
 }
 

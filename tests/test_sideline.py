@@ -9,7 +9,9 @@ import pytest
 import redis
 
 from invalidator.topology.models import RedisSettings
-from invalidator.wire.connection import Refused, open_connection
+from invalidator.wire.connection import Refused
+from invalidator.wire.hub import Hub
+from invalidator.wire.route import route_to
 from invalidator.wire.sideline import MOST_WAITING, Answered, Sideline
 from tests.support.waiting import wait_until
 
@@ -36,7 +38,7 @@ def sideline(server: RedisServer) -> Iterator[Callable[..., Sideline]]:
             {"url": server.url, "heartbeat": {"interval": "100ms", "deadline": "300ms"}}
         )
         woken = threading.Event()
-        made.append(Sideline(lambda: open_connection(settings), woken.set, max_age))
+        made.append(Sideline(Hub(route_to(settings), "aside", max_age), woken.set))
         return made[-1]
 
     yield make

@@ -29,6 +29,7 @@ from invalidator.screen.text import (
     width,
 )
 from invalidator.screen.words import outcome, sentences
+from invalidator.status import Handover
 from tests.support import statuses
 
 if TYPE_CHECKING:
@@ -70,6 +71,21 @@ def test_a_daemon_that_does_well_is_told_in_a_few_lines() -> None:
         "  near                     0  1,204/s   0.2 ms   1.1 ms  purged now",
         "  cdn                      0  1,204/s   1.2 ms   9.1 ms  dry run, 20.0k skipped",
     ]
+
+
+@pytest.mark.parametrize(
+    ("replaced", "text"),
+    [
+        (Handover(state="waiting", reason="reload"), "to be replaced when it is its turn"),
+        (Handover(state="starting", reason="reload", pid=7), "successor starting"),
+        (Handover(state="draining", reason="", pid=7), "predecessor draining"),
+        (Handover(state="backoff", reason="reload", next_try=3.0), "successor failed, next try in 3 s"),
+    ],
+)
+def test_a_worker_that_is_being_replaced_says_how_far_that_is(replaced: Handover, text: str) -> None:
+    lines = shown(statuses.status(statuses.worker("users", handover=replaced)), 120)
+
+    assert f"  last message now  gaps 1 (start 1), 20 ms in all  {text}" in lines
 
 
 def test_what_is_wrong_comes_first_and_in_whole_sentences() -> None:
@@ -139,7 +155,7 @@ def test_what_will_not_be_purged_any_more_has_a_line_of_its_own() -> None:
     given_up = statuses.lane("edge", ends={"purged": 1, "dead": 100_420, "lost": 3})
     lines = shown(statuses.status(statuses.worker("users", given_up)))
 
-    assert lines[-1] == "    3 lost, 100,420 dead: see dead-letters in the state_dir"
+    assert lines[-1] == "    3 lost, 100,420 dead: see invalidator deadletter list"
     assert not any("dead" in line for line in shown(statuses.status(statuses.worker("users"))))
 
 

@@ -2,74 +2,31 @@
 
 from __future__ import annotations
 
-import select
+import socket
+import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import redis
 
-from invalidator import logs
-from invalidator.messages import Gap, Message
-from invalidator.pipeline.subscriber import PING, Subscriber, is_silent, subscribe_command
-from invalidator.signals import Waker
+from invalidator.messages import Message
+from invalidator.pipeline.commands import PING, subscribe_command
+from invalidator.pipeline.subscriber import Subscriber
 from invalidator.testing import RecordingServer
 from invalidator.topology.models import RedisSettings
-from invalidator.wire.connection import Refused, connect, explain
+from invalidator.wire.connection import Refused, explain
+from tests.support.ear import DEADLINE, Ear, settings
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from contextlib import ExitStack
     from pathlib import Path
 
     from invalidator.testing.recording import Conversation
     from tests.conftest import MakeRedis
     from tests.support.stores import RedisServer
-
-INTERVAL, DEADLINE = 0.1, 0.4
-
-
-def settings(url: str, **more: object) -> RedisSettings:
-    heartbeat = {"interval": "100ms", "deadline": "400ms"}
-    backoff = {"first": "10ms", "longest": "100ms"}
-    return RedisSettings.model_validate({"url": url, "heartbeat": heartbeat, "backoff": backoff, **more})
-
-
-class Ear:
-    """A Subscriber with the loop that a worker would turn it with."""
-
-    def __init__(self, wanted: RedisSettings, pattern: str = "cache:*") -> None:
-        self.waker = Waker()
-        self.subscriber = Subscriber(
-            wanted, pattern, lambda: connect(wanted, "ear"), self.waker.wake, logs.get_logger(), time.monotonic()
-        )
-        self.messages: list[Message] = []
-        self.gaps: list[Gap] = []
-
-    def turn(self) -> None:
-        poll = select.poll()
-        poll.register(self.waker, select.POLLIN)
-        fd = self.subscriber.fileno()
-        if fd is not None:
-            poll.register(fd, select.POLLIN)
-        poll.poll(int(min(0.05, self.subscriber.next_due(time.monotonic())) * 1000) + 1)
-        self.waker.drain()
-        for event in self.subscriber.turn(time.monotonic()):
-            if isinstance(event, Gap):
-                self.gaps.append(event)
-            else:
-                self.messages += event
-
-    def until(self, condition: Callable[[], object], deadline: float = 10.0) -> None:
-        end = time.monotonic() + deadline
-        while not condition():
-            assert time.monotonic() < end, f"state {self.subscriber.state}, gaps {self.gaps}"
-            self.turn()
-
-    def close(self) -> None:
-        self.subscriber.close()
-        self.waker.close()
 
 
 @pytest.fixture
@@ -159,7 +116,7 @@ def test_a_redis_that_is_away_for_many_attempts_is_one_gap(ear: Ear, server: Red
 
 def test_a_silent_redis_is_found_within_the_deadline_after_its_last_byte(ear: Ear, server: RedisServer) -> None:
     server.stop()
-    heard = ear.subscriber._last_byte
+    heard = ear.subscriber._silence.last_byte
     ear.until(lambda: ear.subscriber.state != "live", deadline=5)
     found = time.monotonic()
     server.cont()
@@ -184,14 +141,6 @@ def test_without_pings_an_idle_connection_would_not_be_known_to_be_alive(
     # The control for the test above: what keeps the connection proven is the answer to our own PING.
     monkeypatch.setattr("invalidator.pipeline.subscriber.PING", b"")
     ear.until(lambda: ear.subscriber.state != "live", deadline=5)
-
-
-def test_a_process_that_stood_still_asks_before_it_judges() -> None:
-    assert is_silent(now=10.0, last_byte=0.0, asked=None, interval=1.0, deadline=3.0) is False
-    assert is_silent(now=10.0, last_byte=0.0, asked=9.0, interval=1.0, deadline=3.0) is False
-    assert is_silent(now=11.0, last_byte=0.0, asked=9.0, interval=1.0, deadline=3.0) is True
-    assert is_silent(now=2.9, last_byte=0.0, asked=1.0, interval=1.0, deadline=3.0) is False
-    assert is_silent(now=3.0, last_byte=0.0, asked=1.02, interval=1.0, deadline=3.0) is True
 
 
 @pytest.mark.parametrize("asks_first", [True, False])
@@ -240,9 +189,127 @@ def test_a_wrong_password_is_tried_for_ever_and_the_file_is_read_each_time(
     password = tmp_path / "password"
     password.write_text("wrong\n")
     ear = Ear(settings(server.url.replace(":right@", ""), password_file=password))
-    ear.until(lambda: ear.subscriber._attempts >= 2)
+    ear.until(lambda: ear.subscriber._refused_us)
+    ear.subscriber._due = float("inf")  # it would wait for up to half a minute now, and does not
     password.write_text("right\n")
-    ear.until(lambda: ear.gaps, deadline=40)
+    ear.until(lambda: ear.gaps)
+    ear.close()
+
+
+def test_a_password_that_is_replaced_under_a_live_subscription_is_taken_up_as_soon_as_it_is_right(
+    redis_server: MakeRedis, tmp_path: Path
+) -> None:
+    server = redis_server(password="first")
+    password = tmp_path / "password"
+    password.write_text("first\n")
+    ear = Ear(settings(server.url.replace(":first@", ""), password_file=password), echo=True)
+    ear.until(lambda: ear.subscriber.shown.by == "echo")
+    with redis.Redis.from_url(server.url) as client:
+        client.config_set("requirepass", "second")
+        ear.until(lambda: ear.subscriber.shown.by == "ping")  # the sideline is refused; the subscription lives on
+        assert ear.causes == ["start"]
+        client.client_kill_filter(_type="pubsub")
+    ear.until(lambda: ear.subscriber.trouble[0] == "auth")
+    began = time.monotonic()
+    password.write_text("second\n")
+    ear.until(lambda: len(ear.gaps) == 2 and ear.subscriber.shown.by == "echo")
+
+    assert time.monotonic() - began < 5
+    assert ear.causes == ["start", "disconnect"]
+    ear.close()
+
+
+def test_a_redis_that_has_no_room_is_tried_until_it_has(ear: Ear, client: redis.Redis) -> None:
+    client.ping()
+    client.config_set("maxclients", 1)
+    client.client_kill_filter(_type="pubsub")
+    ear.until(lambda: "max number of clients" in ear.subscriber.trouble[1])
+    ear.until(lambda: ear.subscriber._attempts >= 3)
+    client.config_set("maxclients", 100)
+    ear.until(lambda: len(ear.gaps) == 2)
+
+    assert ear.causes == ["start", "disconnect"]
+
+
+def threads(name: str) -> int:
+    return sum(thread.name == name for thread in threading.enumerate())
+
+
+def test_a_resolver_that_hangs_holds_up_one_thread_and_nobody_else(
+    server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = threads("connect")
+    resolve, answer = socket.getaddrinfo, threading.Event()
+
+    def hanging(*words: Any, **more: Any) -> Any:
+        answer.wait(30)
+        return resolve(*words, **more)
+
+    monkeypatch.setattr(socket, "getaddrinfo", hanging)
+    ear = Ear(settings(server.url), echo=True)
+    ear.turn_for(1.5 * DEADLINE)
+    assert threads("connect") == before + 1
+    assert ear.longest_turn < DEADLINE
+    answer.set()
+    ear.until(lambda: ear.gaps)
+    ear.close()
+
+
+def test_a_resolver_that_hangs_beside_a_live_subscription_is_no_gap(
+    server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proven = Ear(settings(server.url), echo=True)
+    proven.until(lambda: proven.subscriber.shown.by == "echo")
+    resolve, answer = socket.getaddrinfo, threading.Event()
+
+    def hanging(*words: Any, **more: Any) -> Any:
+        answer.wait(30)
+        return resolve(*words, **more)
+
+    monkeypatch.setattr(socket, "getaddrinfo", hanging)
+    proven.until(lambda: proven.subscriber.shown.by == "ping")  # the sideline cannot connect again
+    proven.turn_for(DEADLINE)
+    assert proven.longest_turn < DEADLINE
+    answer.set()
+    proven.until(lambda: proven.subscriber.shown.by == "echo")
+    assert proven.causes == ["start"]
+    proven.close()
+
+
+def test_a_server_that_accepts_nobody_holds_nobody_up() -> None:
+    with socket.socket() as full, socket.socket() as first, socket.socket() as second:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        for waiting in (first, second):  # all that its queue has room for
+            waiting.setblocking(False)
+            waiting.connect_ex(full.getsockname())
+        ear = Ear(settings(f"redis://127.0.0.1:{full.getsockname()[1]}/0"), echo=True)
+        ear.until(lambda: ear.subscriber._attempts >= 2)
+        assert ear.longest_turn < DEADLINE
+        assert ear.gaps == []
+        ear.close()
+
+
+def test_a_stopped_redis_that_is_connected_to_holds_nobody_up(server: RedisServer) -> None:
+    server.stop()
+    ear = Ear(settings(server.url), echo=True)
+    ear.until(lambda: ear.subscriber._attempts >= 2)
+    server.cont()
+    ear.until(lambda: ear.gaps)
+
+    assert ear.longest_turn < DEADLINE
+    ear.close()
+
+
+def test_with_the_settings_as_they_come_a_silent_redis_is_found_in_three_seconds(server: RedisServer) -> None:
+    ear = Ear(RedisSettings.model_validate({"url": server.url}), echo=True)
+    ear.until(lambda: ear.subscriber.shown.by == "echo")
+    server.stop()
+    heard = ear.subscriber._silence.last_byte
+    found = ear.lost()
+    server.cont()
+
+    assert 3.0 <= found - heard <= 3.5
     ear.close()
 
 
@@ -257,10 +324,12 @@ ASKED = b"PSUBSCRIBE\r\n$7\r\ncache:*\r\n"
 
 
 def shake_hands(talk: Conversation) -> None:
-    """What redis-py says first: the connection's name, and two facts about itself."""
+    """What redis-py says first: the connection's name, two facts about itself, and our three questions."""
     for word in (b"SETNAME", b"SETINFO", b"SETINFO"):
         talk.read_until(word)
         talk.send(b"+OK\r\n")
+    talk.read_until(b"$2\r\nID\r\n")
+    talk.send(b"-NOPERM\r\n" * 3)  # INFO, ROLE and CLIENT ID
 
 
 def scripted(cleanup: ExitStack, *answers: bytes) -> RecordingServer:

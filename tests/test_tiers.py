@@ -250,9 +250,9 @@ def test_a_full_lane_that_waits_is_not_gone_through_for_each_message_that_wakes_
 ) -> None:
     swept = []
 
-    def drop(*_: object) -> int:
+    def drop(*_: object) -> list[object]:
         swept.append(1)
-        return 0
+        return []
 
     monkeypatch.setattr(Hold, "drop", drop)
     tiers = Tiers(LATE, limit=10, flush=(Target("tag", "everything"),))

@@ -87,13 +87,19 @@ CHANGES = [
         "2:3: redis.ulr: unknown setting — did you mean 'url'?",
     ]),
     ("redis://127.0.0.1:6379/0", "http://x", [
-        "2:8: redis.url: is not a Redis URL: it starts with redis://, rediss://, unix://, redis+sentinel://",
+        ("2:8: redis.url: is not a Redis URL: it starts with redis://, rediss://, unix://,"
+        " redis+sentinel://, redis+cluster://"),
     ]),
     ("redis://127.0.0.1:6379/0", "redis://:pa/ss@h:1/0", [
         "2:8: redis.url: is not a Redis URL: in a user or password, write / as %2F, ? as %3F and # as %23",
     ]),
-    ("redis://127.0.0.1:6379/0", "redis+cluster://h1:7000", [
-        "2:8: redis.url: not yet: redis+cluster:// comes with a later version",
+    ("redis://127.0.0.1:6379/0", "redis+cluster://h1:7000,h2:7000/1", [
+        "2:8: redis.url: names a database, and a Cluster has only the first: leave it out",
+    ]),
+    ("redis://127.0.0.1:6379/0", "redis+cluster://h1:7000?sharded=true", [
+        ("2:8: redis.url: has 'sharded' behind the ?: Redis has no pattern SSUBSCRIBE, and a worker's pattern is of"
+        " classic Pub/Sub, which every node of a Cluster passes on. Leave it out, and have publishers use PUBLISH, not"
+        " SPUBLISH"),
     ]),
     ("redis://127.0.0.1:6379/0", "redis://h/0?protocol=3&decode_responses=true", [
         "2:8: redis.url: has 'protocol' behind the ?, and redis:// may have db there",
@@ -160,19 +166,20 @@ CHANGES = [
     ]),
     (", flush: {all: true}", "", [
         ("9:22: workers[0].backends[1]: on_gap is flush for the backend 'objects' (store): "
-         "say what flush means, or on_gap: ignore"),
+         "say what flush means, or on_gap: ignore: "
+         "{backend: objects, flush: {all: true}} or {backend: objects, on_gap: ignore}"),
     ]),
     ("{all: true}}", "{tags: [a]}}", [
-        ("9:41: workers[0].backends[1].flush: flush asks for a tag for the backend 'objects' (store), "
-         "which can purge all, key: say what flush means here, or on_gap: ignore"),
+        ("9:41: workers[0].backends[1].flush: flush asks for a tag for the backend 'objects' (store), which can purge "
+         "all, key: choose {backend: objects, flush: {all: true}} or {backend: objects, on_gap: ignore}"),
     ]),
     (", flush: {all: true}}]", "}]\n    flush: {prefix: x}", [
-        ("9:22: workers[0].backends[1]: flush asks for a prefix for the backend 'objects' (store), "
-         "which can purge all, key: say what flush means here, or on_gap: ignore"),
+        ("9:22: workers[0].backends[1]: flush asks for a prefix for the backend 'objects' (store), which can purge "
+         "all, key: choose {backend: objects, flush: {all: true}} or {backend: objects, on_gap: ignore}"),
     ]),
     ("flush: {all: true}", "on_gap: ignore, unsupported: flush", [
         ("9:70: workers[0].backends[1].unsupported: widens to a flush for the backend 'objects' (store): "
-         "say what flush means"),
+         "say what flush means: {backend: objects, flush: {all: true}} or {backend: objects, unsupported: skip}"),
     ]),
     ("{all: true}", "{all: true, prefix: x}", [
         "9:41: workers[0].backends[1].flush: say one of {prefix: …}, {tags: […]} or {all: true}",
@@ -190,7 +197,6 @@ CHANGES = [
         "11:18: workers[0].max_payload: is not a size: write a number with its unit, like 512B, 8KiB or 1MiB",
         "12:21: workers[0].flush_on_start: must be true or false, and is a number",
     ]),
-    ("allow: [key]", "delivery: journal", ["10:15: workers[0].delivery: journal: not yet: comes with a later version"]),
     ("allow: [key]", "delivery: pigeon", ["10:15: workers[0].delivery: must be 'pubsub' or 'journal'"]),
     ("flush: {all: true}", "on_gap: ignore, scope: fleet", [
         "9:57: workers[0].backends[1].scope: not yet: comes with a later version"]),

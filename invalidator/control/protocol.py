@@ -81,9 +81,48 @@ class Tap(Request, frozen=True, kw_only=True, tag="tap"):
     workers: Names = ()
 
 
-AnyRequest = Ping | GetStatus | Reload | Restart | Pause | Resume | Tap
-OPS = ("ping", "status", "reload", "restart", "pause", "resume", "tap")
+class DeadLetters(Request, frozen=True, kw_only=True, tag="deadletters"):
+    """Which dead letters there are, of one worker or of one of its backends; with `page`, what stands in one file.
+
+    A page begins at the byte `offset`, and says where the `next` one does.
+    """
+
+    worker: str = ""
+    backend: str = ""
+    page: str = ""
+    offset: Annotated[int, msgspec.Meta(ge=0)] = 0
+
+
+class RetryDeadLetters(Request, frozen=True, kw_only=True, tag="deadletter-retry"):
+    """Give dead letters to their lanes again; with `wait`, answered when all of them have come to an end."""
+
+    worker: str = ""
+    backend: str = ""
+    wait: bool = False
+    timeout: Timeout = TIMEOUT
+
+
+AnyRequest = Ping | GetStatus | Reload | Restart | Pause | Resume | Tap | DeadLetters | RetryDeadLetters
+OPS = ("ping", "status", "reload", "restart", "pause", "resume", "tap", "deadletters", "deadletter-retry")
 _REQUESTS = msgspec.json.Decoder(AnyRequest)
+
+
+class DeadLetterBox(msgspec.Struct, frozen=True, kw_only=True):
+    """A file with dead letters of one lane. `part`: empty, `retry` (being tried again), or `garbage` (no letters)."""
+
+    file: str
+    worker: str
+    backend: str
+    node: str = ""
+    part: str = ""
+    bytes: int = 0
+
+
+class DeadLetterPage(msgspec.Struct, frozen=True, kw_only=True):
+    """Some lines of such a file, and the byte at which the next page begins; None if this is the last."""
+
+    lines: tuple[str, ...]
+    next: int | None = None
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -95,6 +134,8 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     problems: tuple[str, ...] = ()
     text: str = ""
     status: Status | None = None
+    boxes: tuple[DeadLetterBox, ...] = ()
+    page: DeadLetterPage | None = None
 
 
 class RequestError(Exception):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import click
 
-from invalidator.demo.readings import Readings
+from invalidator.stage.readings import Readings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

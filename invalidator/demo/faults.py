@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import time
-from contextlib import closing, suppress
-from pathlib import Path
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 from redis import Redis
 
+from invalidator.stage.process import children
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from invalidator.demo.stage import Stage
+    from invalidator.stage.building import Stage
 
 RECOVERY_TIMEOUT = 20.0
 _POLL = 0.002
@@ -42,14 +42,6 @@ def cut_the_subscription(stage: Stage, seconds: float) -> str:
         redis.config_set("maxclients", limit)
     healed = _recovered(stage, began, lambda: True)
     return f"subscribed again {healed} after the cut; Redis was shut {seconds * 1000:,.0f} ms"
-
-
-def children(pid: int) -> list[int]:
-    """The direct children of a process, oldest first."""
-    with suppress(OSError):
-        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    found = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True, check=False)  # noqa: S603, S607 -- macOS
-    return [int(child) for child in found.stdout.split()]
 
 
 def _recovered(stage: Stage, began: float, over: Callable[[], bool]) -> str:

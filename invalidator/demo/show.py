@@ -11,13 +11,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from invalidator.demo import display, faults, oracle, stage, truth
+from invalidator.demo import display, faults
+from invalidator.demo.topology import topology
 from invalidator.demo.verdict import Verdict
+from invalidator.stage import building, oracle, truth
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from invalidator.demo.stage import Child, Stage
+    from invalidator.stage.building import Stage
+    from invalidator.stage.process import Child
 
 RATE = 2000.0
 """Changes published in a second."""
@@ -28,16 +31,17 @@ _FRAME = 0.125
 
 def run(seconds: float, *, guards: bool) -> Verdict:
     """The whole job. Raises UnreachableError when something that it needs does not start."""
-    products = stage.HOT + min(_MOST_PRODUCTS, int(RATE * seconds / 2) + 1)
+    products = building.HOT + min(_MOST_PRODUCTS, int(RATE * seconds / 2) + 1)
     with (
         tempfile.TemporaryDirectory(prefix="invalidator-demo-") as directory,
-        stage.built(Path(directory), products, guards=guards) as built,
+        building.built(Path(directory), products) as built,
+        building.open_for_business(built, topology(built, guards=guards)),
         truth.opened(built.truth) as database,
     ):
         _introduce(built, seconds, products)
         progress = display.Progress(seconds, kinds=tuple(built.addresses))
         built.shop.ask("read")
-        with display.opened() as view, stage.writing(built, RATE, seconds) as writer:
+        with display.opened() as view, building.writing(built, RATE, seconds) as writer:
             outcomes = _watch(built, database, progress, view, writer)
             quiet = oracle.await_quiet(built)
         built.shop.ask("pause")
@@ -56,7 +60,7 @@ def run(seconds: float, *, guards: bool) -> Verdict:
 
 def _introduce(built: Stage, seconds: float, products: int) -> None:
     click.echo(f"{products:,} products in {', '.join(built.addresses)}; {RATE:,.0f} changes a second for {seconds:g} s")
-    for absent in built.absent:
+    for absent in built.caches.absent:
         click.echo(f"without {absent}")
 
 
@@ -74,8 +78,8 @@ def _watch(
         view.update(progress)
 
     with ThreadPoolExecutor(1) as executor:
-        mischief = executor.submit(_spoil, built, progress, over)
-        try:
+        try:  # from here on, as a signal may end this at any line, and the thread would go on waiting for its moment
+            mischief = executor.submit(_spoil, built, progress, over)
             while writer.is_running or not mischief.done():
                 show()
                 writer.check_end()

@@ -10,8 +10,8 @@ from invalidator.demo.display import milliseconds
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from invalidator.demo.oracle import Finding
-    from invalidator.demo.readings import Readings
+    from invalidator.stage.oracle import Finding
+    from invalidator.stage.readings import Readings
 
 _COLUMNS = ("cache", "purged", "coalesced", "flushed", "flushes", "p50", "p99", "entries", "stale")
 

@@ -60,6 +60,7 @@ class RightsTrial(NamedTuple):
     """What came of doing what a worker does. `step` is where it ended; `why` is empty if it did not.
 
     `unknown`: its user or password was refused. `alone`: NUMPAT grew each time that we subscribed to its pattern.
+    `no_echo`: why an echo cannot prove its subscription; empty if it can.
     """
 
     worker: str
@@ -68,6 +69,7 @@ class RightsTrial(NamedTuple):
     denied: bool = False
     unknown: bool = False
     alone: bool = False
+    no_echo: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,15 @@ FAILED = Kind(
     "A worker that does the same fails in the same way, and tries for ever.",
     "Read the server's words, and its log.",
 )
+NO_ECHO = Kind(
+    "rights.no_echo",
+    "note",
+    "Workers cannot prove their subscriptions by an echo",
+    "Each worker publishes to itself once every heartbeat interval, and so sees that what is published is heard. Where"
+    " that is refused, PINGs show no more than that the connection answers: a subscription to an old master, say, looks"
+    " alive.",
+    "ACL SETUSER {user} +publish +subscribe '&invalidator:echo:*'",
+)
 UNSEEN = Kind(
     "redis.unseen",
     "note",
@@ -39,7 +48,7 @@ UNSEEN = Kind(
     "What depends on it was not judged, or was judged by the server's defaults. Managed servers often refuse CONFIG.",
     "ACL SETUSER {user} {grants} (the worker itself needs none of it), or ask whoever runs the server.",
 )
-KINDS = (ENOUGH, DENIED, FAILED, UNSEEN)
+KINDS = (ENOUGH, DENIED, FAILED, NO_ECHO, UNSEEN)
 
 
 def findings(server: Server, facts: Facts) -> Iterator[Finding]:
@@ -59,6 +68,8 @@ def findings(server: Server, facts: Facts) -> Iterator[Finding]:
     fine = [f"{trial.worker} ({patterns[trial.worker]})" for trial in facts.trials if not trial.why]
     if fine:
         yield ENOUGH.found(server.subject, f"connected with a name, pinged and subscribed as {listed(fine)}")
+    for user, why in dict.fromkeys((users[trial.worker], trial.no_echo) for trial in facts.trials if trial.no_echo):
+        yield NO_ECHO.found(server.subject, f"as {user}: {why}", user=user)
     if unseen := [each for each in facts.refused if not (loading and "loading" in each.why)]:
         told = "; ".join(f"{each.command}: {shown(each.why, 90)}" for each in unseen)
         grants = " ".join(dict.fromkeys(map(_grant, unseen)))

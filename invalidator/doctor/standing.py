@@ -106,7 +106,8 @@ CLUSTER = Kind(
     "This is a node of a cluster",
     "A message goes to every node over the cluster's bus, so this works while the node belongs to it. If it leaves"
     " or is cut off, the subscription stays and nothing is heard.",
-    "Name a Redis of its own for messages, or watch cluster_state of this node.",
+    "Let redis.url name the Cluster, redis+cluster://HOST:7000,HOST:7000: each worker's echo then goes through another"
+    " node, and a node that is cut off is left.",
 )
 CLUSTER_DOWN = Kind(
     "redis.cluster_down",
@@ -194,6 +195,8 @@ def _cluster(server: Server, facts: Facts) -> Iterator[Finding]:
     if facts.info.get("cluster_enabled") != "1":
         return
     state = facts.cluster_state or "unknown"
+    if state != "fail" and all(settings.url.scheme == "redis+cluster" for _, settings in server.hears):
+        return
     kind = CLUSTER_DOWN if state == "fail" else CLUSTER
     yield kind.found(server.subject, f"cluster_enabled: 1, cluster_state: {state}")
 

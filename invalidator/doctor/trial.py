@@ -6,6 +6,7 @@ subscription that is given up at once disturbs nobody.
 
 from __future__ import annotations
 
+import secrets
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ import redis
 from invalidator.doctor.facts import RightsTrial
 from invalidator.doctor.session import is_denied, session, unreached
 from invalidator.topology.patterns import is_glob
+from invalidator.wire.identity import ECHO
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,6 +40,8 @@ def attempt(workers: Sequence[WorkerSpec], settings: RedisSettings) -> list[Righ
             for worker in workers:
                 step = "subscribing"
                 trials.append(_subscribe(asked, counting, worker))
+            no_echo = _no_echo(asked, counting)
+            trials = [trial._replace(no_echo=no_echo) for trial in trials]
     except (redis.RedisError, OSError, ValueError) as error:
         sort, why = unreached(error)
         failed = RightsTrial("", step, why, denied=is_denied(error), unknown=sort == "auth")
@@ -63,6 +67,20 @@ def _subscribe(asked: Session, counting: Session | None, worker: WorkerSpec) -> 
         command == "PSUBSCRIBE" and _has_grown(before, _numpat(counting)) and _grows(asked, counting, worker.pattern)
     )
     return RightsTrial(worker.name, "", "", alone=alone)
+
+
+def _no_echo(asked: Session, publishing: Session | None) -> str:
+    """Why the heartbeat of workers like this one is but a PING; empty if it is an echo, or nobody can say."""
+    channel = f"{ECHO}{secrets.token_hex(16)}"
+    step = "SUBSCRIBE"
+    try:
+        _answered(asked, "SUBSCRIBE", channel)
+        step = "PUBLISH"
+        if publishing:
+            publishing.ask("PUBLISH", channel, "")
+    except redis.ResponseError as error:
+        return f"{step} {ECHO}*: {unreached(error).why}"
+    return ""
 
 
 def _grows(asked: Session, counting: Session | None, pattern: str) -> bool:

@@ -11,17 +11,24 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from invalidator.backend import Backend, BackendContext
 from invalidator.errors import PluginError
 from invalidator.hookspecs import hookimpl
+from invalidator.letters import Box
 from invalidator.messages import EVERYTHING, Target
 from invalidator.pipeline.coalescer import Pending
 from invalidator.pipeline.deadletter import DeadLetters
 from invalidator.pipeline.dispatcher import Dispatcher
 from invalidator.pipeline.following import Follower
 from invalidator.pipeline.formats import decoder
+from invalidator.pipeline.ignoring import Ignoring
+from invalidator.pipeline.inheritance import Inheritance
+from invalidator.pipeline.intake import Intake
+from invalidator.pipeline.journaling import make_delivery
 from invalidator.pipeline.lane import Lane
 from invalidator.pipeline.liaison import Liaison
 from invalidator.pipeline.ordered import Ordered
 from invalidator.pipeline.policy import Policy
+from invalidator.pipeline.publishers import make_publishers
 from invalidator.pipeline.receipts import Receipts
+from invalidator.pipeline.resend import Resends
 from invalidator.pipeline.subscriber import Subscriber
 from invalidator.pipeline.tap import Tap
 from invalidator.pipeline.tiers import AFTER_LONGEST, AT_ONCE, Order
@@ -29,7 +36,9 @@ from invalidator.pipeline.worker import Events, Surroundings, Worker
 from invalidator.signals import Signals, Waker
 from invalidator.slots import clock
 from invalidator.topology.gaps import asked_of, flush_of, gap_policy
-from invalidator.wire.connection import connect
+from invalidator.wire.connection import Connector, connect
+from invalidator.wire.route import route_to
+from invalidator.wire.sideline import sideline_to
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,6 +48,7 @@ if TYPE_CHECKING:
     from invalidator.channel import Channel, Orders
     from invalidator.logs import Logger
     from invalidator.messages import Batch, PurgeResult
+    from invalidator.pipeline.replies import Answer
     from invalidator.slots import BackendSlots, Region
     from invalidator.topology.models import Flush, LaneSpec, Topology, WorkerSpec
 
@@ -50,11 +60,19 @@ class Line(NamedTuple):
     orders: Orders
 
 
+class Onlookers(NamedTuple):
+    """Who is told what the lanes do: the tap, and publishers; `answer_of` gives what a lane of a backend calls."""
+
+    tap: Tap
+    answer_of: Callable[[str], Answer]
+
+
 @dataclass(frozen=True, slots=True)
 class Part:
     """What one worker is made from: its part of the topology, the plugins, and the memory that it counts into.
 
-    `is_restart`: another process was this worker before, so that messages were really missed in between.
+    `is_restart`: another process was this worker before, so that messages were really missed in between; but for the
+    backends of `heard`, for which it hears on until this one does (make before break).
     """
 
     topology: Topology
@@ -63,6 +81,7 @@ class Part:
     region: Region
     line: Line
     is_restart: bool = False
+    heard: frozenset[str] = frozenset()
 
 
 def assemble(part: Part, lifeline: int, announce: Callable[[], None], log: Logger) -> Worker:
@@ -72,26 +91,47 @@ def assemble(part: Part, lifeline: int, announce: Callable[[], None], log: Logge
     signals = Signals(waker, wanted=[signal.SIGTERM], ignored=[signal.SIGINT, signal.SIGHUP])
     settings = part.topology.redis_of(spec)
     tap = Tap(part.line.channel, spec.name, [_policy(part, lane) for lane in spec.backends])
+    route = route_to(settings)
+    connector = Connector(lambda: connect(route, spec.client_name), waker.wake, settings.password_file)
+    sideline = sideline_to(settings, spec.name, waker.wake, avoid=lambda: route.at)
+    slots = part.region.worker()
+    liaison = Liaison(part.line.channel, tap, part.line.orders, Resends(log))
+    publishers = make_publishers(part.topology, spec, sideline, waker.wake, log)
+    onlookers = Onlookers(tap, publishers.correspondence.answer_of)
+    dispatcher = Dispatcher(make_lanes(part, waker.wake, onlookers, log), log)
+    publishers.correspondence.follow(lane.policy.backend for lane in dispatcher.lanes)
+    decode = decoder(part.plugins, frozenset(spec.allow), spec.max_payload)
+    ignoring = Ignoring(spec.ignore_source)
+    intake = Intake(decode, ignoring, dispatcher.given_up, publishers.correspondence.declined, slots, tap, log)
+    delivery = make_delivery(
+        part.topology, spec, intake, dispatcher, slots, waker.wake, log, is_restart=part.is_restart
+    )
     return Worker(
-        subscriber=Subscriber(
-            settings, spec.pattern, lambda: connect(settings, spec.client_name), waker.wake, log, clock()
+        subscriber=Subscriber(settings, spec.pattern, connector, sideline, log, clock()),
+        intake=intake,
+        delivery=delivery,
+        dispatcher=dispatcher,
+        slots=slots,
+        surroundings=Surroundings(
+            signals,
+            waker,
+            lifeline,
+            liaison,
+            sideline,
+            publishers,
+            # What a predecessor hears for us, a journal keeps for us anyway.
+            Inheritance(part.heard if spec.delivery == "pubsub" else frozenset()),
         ),
-        decode=decoder(part.plugins, frozenset(spec.allow), spec.max_payload),
-        dispatcher=Dispatcher(make_lanes(part, waker.wake, tap, log), log),
-        slots=part.region.worker(),
-        surroundings=Surroundings(signals, waker, lifeline, Liaison(part.line.channel, tap, part.line.orders)),
         events=Events(
             announce=announce,
             gap=lambda gap: _observe(lambda: hook.on_gap(worker=spec.name, gap=gap), "on_gap", log),
             ready=lambda: _observe(lambda: hook.worker_started(worker=spec.name), "worker_started", log),
         ),
         log=log,
-        # The setting spares a cache at a deploy; it says nothing of what was missed since a crash.
-        flush_on_start=spec.flush_on_start or part.is_restart,
     )
 
 
-def make_lanes(part: Part, changed: Callable[[], None], tap: Tap, log: Logger) -> list[Lane]:
+def make_lanes(part: Part, changed: Callable[[], None], onlookers: Onlookers, log: Logger) -> list[Lane]:
     """A lane for each backend of the worker, and for each server of a backend that has several."""
     plugins = part.plugins
     backends = [
@@ -104,7 +144,7 @@ def make_lanes(part: Part, changed: Callable[[], None], tap: Tap, log: Logger) -
         plugins.register(purger)
     slots = {lane.backend: part.region.backend(lane.backend) for lane in part.spec.backends}
     return [
-        _lane(part, lane, backend, purge_caller(plugins, purger, purgers), slots[lane.backend], changed, tap, log)
+        _lane(part, lane, backend, purge_caller(plugins, purger, purgers), slots[lane.backend], changed, onlookers, log)
         for (lane, backend), purger in zip(backends, purgers, strict=True)
     ]
 
@@ -146,7 +186,7 @@ def _lane(
     purge: pluggy.HookCaller,
     slots: BackendSlots,
     changed: Callable[[], None],
-    tap: Tap,
+    onlookers: Onlookers,
     log: Logger,
 ) -> Lane:
     worker, state_dir = part.spec.name, part.topology.supervisor.state_dir
@@ -156,10 +196,11 @@ def _lane(
         "backend": backend,
         "purge": purge,
         "receipts": Receipts(slots, log),
-        "dead_letters": DeadLetters(state_dir, worker, lane.backend, log),
+        "dead_letters": DeadLetters(state_dir, Box(worker, lane.backend, backend.node), log),
         "log": log,
         "changed": changed,
-        "observe": tap.done,
+        "observe": onlookers.tap.done,
+        "answer": onlookers.answer_of(lane.backend),
     }
     if policy.order == AT_ONCE:
         return Lane(pending=Pending(policy, random.random), **parts)
@@ -178,6 +219,7 @@ def _policy(part: Part, lane: LaneSpec) -> Policy:
         on_gap=gap_policy(part.topology, spec, lane) is not None,
         widen=lane.unsupported == "flush",
         window=spec.window,
+        journal=spec.delivery == "journal",
         dry_run=lane.dry_run or part.topology.backends[lane.backend].dry_run,
         order=Order(lane.after or "", lane.delay, lane.rebound, _patience(spec, lane)),
     )

@@ -13,11 +13,12 @@ from invalidator.pipeline.answers import outcome_of
 from invalidator.pipeline.batches import make_batch
 from invalidator.pipeline.flushes import Flush, Flushes
 from invalidator.pipeline.pace import ATTEMPT_SECONDS, FLUSH_SECONDS, Pace
-from invalidator.pipeline.wishes import Backlog, Stamps
+from invalidator.pipeline.watermark import Watermark
+from invalidator.pipeline.wishes import Backlog, Stamp, Stamps
 from invalidator.slots import ENDS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from invalidator.messages import Batch, FailureReason, FlushCause, Invalidation, PurgeResult, Target
     from invalidator.pipeline.breaker import Breaker
@@ -34,6 +35,10 @@ class Pending:
     received: int = 0
     heard: int = 0
     """The number of the last offer that was taken in: its worker counts them."""
+    alone: bool = False
+    """Whether what is offered now is offered to this lane alone, so that no other has anything to tell of it."""
+    unjournaled: int = 0
+    """Of a lane that reads from a journal: how many of the pending at most will not come again from there."""
     ends: dict[End, int] = field(default_factory=lambda: dict.fromkeys(ENDS, 0))
     pace: Pace = field(init=False)
     _backlog: Backlog = field(default_factory=Backlog)
@@ -44,6 +49,8 @@ class Pending:
     _collapsed: bool = False
     _stopping: bool = False
     _gathered: float = 0.0
+    _unjournaled_until: int = 0
+    _watermark: Watermark = field(default_factory=Watermark)
 
     def __post_init__(self) -> None:
         self.pace = Pace(self.chance)
@@ -53,35 +60,62 @@ class Pending:
         """How many targets are pending: waiting, in flight, or covered by a flush that is not done yet."""
         return self._kept() + self._flushes.covered
 
-    def add(self, targets: Iterable[Target], *, soft: bool, ts: float | None, now: float) -> list[Target]:
+    def add(
+        self, targets: Iterable[Target], *, soft: bool, ts: float | None, now: float, journaled: bool = False
+    ) -> list[Target]:
         """Take targets in. Returns those for which there is no room, and no flush to stand for them: end them."""
         backlog = self._backlog
-        if not backlog.fresh:
-            self._gathered = now + self.policy.window
+        policy = self.policy
+        if not (backlog.fresh.hard or backlog.fresh.soft):
+            self._gathered = now + policy.window
+        stamp = Stamp(ts, self.heard, journaled)
+        spoils = policy.journal and not journaled  # what it becomes one with does not come again by itself
+        room = policy.limit - self._kept()
         homeless = []
         for target in targets:
             self.received += 1
             if backlog.has(target, soft=soft):
                 self.ends["coalesced"] += 1
-            elif target in backlog.fresh.soft or self._makes_room(target, now):
-                self.ends["coalesced"] += backlog.fresh.put(target, ts, soft=soft)
-            elif not self._turn_away(target, now):
+                if spoils:
+                    backlog.join(target, stamp, soft=soft)
+            elif room > 0 or target in backlog.fresh.soft or self._makes_room(target, now):
+                room -= 1
+                if backlog.fresh.put(target, stamp, soft=soft):
+                    self.ends["coalesced"] += 1
+            elif not self._turn_away(target, stamp, now):
                 homeless.append(target)
         return homeless
 
     def offer(self, invalidation: Invalidation, now: float) -> list[Target]:
         """Take in what a message asks for. Returns as `add`."""
         targets, soft, ts = invalidation.targets, invalidation.soft, invalidation.ts
+        journaled = bool(invalidation.journal)
+        if self.policy.journal and not journaled:
+            self.unjournaled += len(targets)
+            self._unjournaled_until = self.heard
         kinds = self.policy.kinds
         if kinds.issuperset(target.kind for target in targets):
-            return self.add(targets, soft=soft, ts=ts, now=now)
+            return self.add(targets, soft=soft, ts=ts, now=now, journaled=journaled)
         unfit = [target for target in targets if target.kind not in kinds]
         if self.policy.widens:
             homeless = self.widen(unfit, soft=soft, now=now)
         else:
             homeless = []
             self.skip(len(unfit))
-        return homeless + self.add([target for target in targets if target.kind in kinds], soft=soft, ts=ts, now=now)
+        fit = [target for target in targets if target.kind in kinds]
+        return homeless + self.add(fit, soft=soft, ts=ts, now=now, journaled=journaled)
+
+    def room(self) -> int:
+        """How many more targets may be kept one by one."""
+        return self.policy.limit - self._kept()
+
+    def settled_through(self) -> int:
+        """The number up to which every offer and flush that was taken in has come to its end: it never goes back.
+
+        The last one that was heard, if nothing is outstanding. Costs a look at all that is pending when something has
+        ended since it was asked last; to be asked some times a second, not for each message.
+        """
+        return self._watermark.settled_through(self._outstanding, self.heard)
 
     def end(self, end: End, count: int) -> None:
         """Targets that `add` had no room for have come to this end."""
@@ -96,7 +130,7 @@ class Pending:
         """Targets of a kind that the backend lacks came, for which its operator wants the flush. Returns as `add`."""
         del soft
         self.received += len(targets)
-        self.flush("unsupported", now).covered += len(targets)
+        self.flush("unsupported", now, self.heard).covered += len(targets)
         return []
 
     @property
@@ -114,15 +148,22 @@ class Pending:
     def gap(self, cause: FlushCause, due: float, owed: int = 0) -> None:
         """A Gap asks for the flush from `due` on, once the lanes of `owed` have done theirs: here, nobody waits."""
         del owed
-        self.flush(cause, due)
+        self.flush(cause, due, self.heard)
 
-    def flush(self, cause: FlushCause, due: float) -> Flush:
-        """Ask for a flush from `due` on. Those asked for before it is begun are one, as early as the earliest."""
-        return self._flushes.ask(cause, due)
+    def flush(self, cause: FlushCause, due: float, number: int = 0) -> Flush:
+        """Ask for a flush from `due` on. Those asked for before it is begun are one, as early as the earliest.
+
+        The worker's offer or flush of this `number` has not ended before it is done.
+        """
+        return self._flushes.ask(cause, due, number)
 
     def is_flushing(self) -> bool:
         """Whether a flush was asked for and is not done."""
         return bool(self._flushes)
+
+    def waits_its_time(self) -> bool:
+        """Whether something waits that must not be hurried: here, gathering is all that anything waits for."""
+        return False
 
     def is_asking(self) -> bool:
         """Whether a batch is in flight."""
@@ -162,19 +203,34 @@ class Pending:
         if self._flushes.waiting and now >= self._flushes.due and not (self._flushed_last and self._backlog.fresh):
             return self._take_flush(self._flushes.waiting, now)
         self._flushed_last = False
-        if self._backlog.again and now >= self.pace.part.due:
-            self.ends["coalesced"] += self._backlog.wish_again()
-        if self._backlog.fresh and (now >= self._gathered or len(self._backlog.fresh) >= self.pace.batch_size):
-            self._collapsed = False
-            self._flight, soft = self._backlog.fresh.take(self.pace.next_size())
-            return self._asked(self._flight, now + ATTEMPT_SECONDS, soft=soft)
-        return None
+        fresh = self._backlog.fresh and (now >= self._gathered or len(self._backlog.fresh) >= self.pace.batch_size)
+        again = self._backlog.again and now >= self.pace.part.due
+        if not fresh and not again:
+            return None
+        self._collapsed = False
+        wishes = self._backlog.choose(fresh=bool(fresh), again=bool(again))
+        self._flight, soft = wishes.take(self.pace.next_size(again=self._backlog.retried))
+        return self._asked(self._flight, now + ATTEMPT_SECONDS, soft=soft)
+
+    def judge(self, result: PurgeResult, now: float) -> PurgeResult:
+        """The answer to the batch in flight; what has failed too often in it is not to be tried again.
+
+        To be asked once, before `poison` and `settle`, and given to them.
+        """
+        return self.pace.budgets.judge(result, self._flight, now) if self._flight else result
 
     def settle(self, batch: Batch, result: PurgeResult, now: float, *, unkept: int = 0) -> list[float]:
         """What the answer to the batch in flight means. Returns the publishers' times of the targets purged by it.
 
         Of the targets that are not to be tried again, `unkept` could not be dead-lettered: they are lost.
         """
+        self._watermark.forget()
+        stamps = self._settle(batch, result, now, unkept)
+        if self.unjournaled and self.settled_through() >= self._unjournaled_until:
+            self.unjournaled = 0
+        return stamps
+
+    def _settle(self, batch: Batch, result: PurgeResult, now: float, unkept: int) -> list[float]:
         self.pace.deferred_until = 0.0
         if self._flushes.flight:
             self._settle_flush(self._flushes.flight, result, now)
@@ -182,17 +238,17 @@ class Pending:
         flight, self._flight = self._flight, {}
         outcome = outcome_of(result, flight)
         self.pace.learn(outcome.tried, now - (batch.deadline - ATTEMPT_SECONDS))
-        self.pace.answered(outcome.tried, len(outcome.again), now, result.retry_after)
+        self.pace.answered(outcome, result, now, retried=self._backlog.retried)
         if outcome.deferred:
             self.pace.deferred(now, result.retry_after)
             self.ends["coalesced"] += self._backlog.fresh.put_back(outcome.deferred, soft=batch.soft)
-        for target, ts in outcome.again.items():
-            self.ends["coalesced"] += self._backlog.put_aside(target, ts, soft=batch.soft)
+        for target, stamp in outcome.again.items():
+            self.ends["coalesced"] += self._backlog.put_aside(target, stamp, soft=batch.soft)
         self.ends["dead"] += len(outcome.dead) - unkept
         self.ends["lost"] += unkept
         self.ends["skipped" if self.policy.dry_run else "purged"] += len(outcome.purged)
         self._purged(outcome.purged, now, soft=batch.soft)
-        return [ts for ts in outcome.purged.values() if ts is not None]
+        return [stamp.ts for stamp in outcome.purged.values() if stamp.ts is not None]
 
     def poison(self, result: PurgeResult) -> dict[Target, FailureReason]:
         """The targets in flight that will never be taken, each with its reason. To be asked before `settle`."""
@@ -206,16 +262,22 @@ class Pending:
         self.pace.hurry()
         self._flushes.hurry()
 
-    def leftover(self) -> list[Target]:
+    def leftover(self) -> list[tuple[Target, Stamp]]:
         """The targets that are pending one by one. Those behind a flush are not among them: it stands for them."""
-        return [*self._backlog, *self._flight]
+        return [*self._backlog.items(), *self._flight.items()]
 
     def abandon(self) -> list[Target]:
-        """The worker ends, and nobody will purge these any more. Their end is for the caller to say."""
-        targets = self.leftover()
+        """The worker ends, and nobody will purge these any more. Their end is for the caller to say.
+
+        Not among them is what stands in the journal: it comes again from there, as it has not been settled.
+        """
+        left = self.leftover()
+        journaled = [stamp.number for _, stamp in left if stamp.journaled]
+        self._watermark.end_at(journaled)
+        self.ends["coalesced"] += len(journaled)
         self._backlog.clear()
         self._flight.clear()
-        return targets
+        return [target for target, stamp in left if not stamp.journaled]
 
     def resume(self, now: float) -> None:
         """A pause has ended."""
@@ -231,36 +293,48 @@ class Pending:
         if not self.policy.on_gap or self._swept:
             return False
         freed = self._sweep()
-        self._swept = freed < self.policy.limit // 10
+        self._swept = len(freed) < self.policy.limit // 10
         if freed:
-            self._overflow(now).covered += freed
+            self._overflow(now).cover(freed)
         return self._kept() + count <= self.policy.limit
 
-    def _turn_away(self, target: Target, now: float) -> bool:
+    def _turn_away(self, target: Target, stamp: Stamp, now: float) -> bool:
         """There is no room for a target. Whether the flush stands for it."""
         stands = self.policy.on_gap and self.policy.stands_for(target)
         if stands:
-            self._overflow(now).covered += 1
+            self._overflow(now).cover([stamp])
         return stands
 
     def _overflow(self, now: float) -> Flush:
         self._collapsed = True
         # It may stand for what other lanes have purged a moment ago.
-        return self._flushes.ask("overflow", now, earliest=now + self.policy.order.delay)
+        return self._flushes.ask("overflow", now, self._own_number, earliest=now + self.policy.order.delay)
+
+    @property
+    def _own_number(self) -> int:
+        """Of what this lane does by itself: no offer that it has heard waits for that, and each later one may."""
+        return self.heard + 1
+
+    def _outstanding(self) -> Iterator[int]:
+        """The number of everything that has not ended."""
+        yield from (stamp.number for _, stamp in self._backlog.items())
+        yield from (stamp.number for stamp in self._flight.values())
+        yield from self._flushes.numbers()
 
     def _kept(self) -> int:
         """How many targets are kept one by one. What is in flight counts too: it may all come back."""
         return len(self._backlog) + len(self._flight)
 
-    def _sweep(self) -> int:
+    def _sweep(self) -> list[Stamp]:
         return self._drop_covered(self.policy.flush)
 
-    def _drop_covered(self, wider: tuple[Target, ...]) -> int:
+    def _drop_covered(self, wider: tuple[Target, ...]) -> list[Stamp]:
+        self.pace.budgets.drop_covered(wider)
         return self._backlog.drop_covered(wider)
 
     def _take_flush(self, flush: Flush, now: float) -> Batch:
         # Only now does the flush take the place of what waits: until it was due, each target went its own way.
-        flush.covered += self._drop_covered(flush.targets)
+        flush.cover(self._drop_covered(flush.targets))
         self._flushes.begin(flush, self.heard)
         self._flushed_last = True  # flushes and targets take turns, or a stream of one would keep the other waiting
         return self._asked(flush.targets, now + FLUSH_SECONDS, soft=False, cause=flush.cause)

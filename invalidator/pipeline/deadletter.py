@@ -1,12 +1,12 @@
-"""Where targets go that nobody will purge: one bounded file for each lane, a JSON object a line."""
+"""Where targets go that nobody will purge: one bounded box for each lane, a JSON object a line."""
 
 from __future__ import annotations
 
-import json
 import os
+from itertools import accumulate
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
+from invalidator.letters import Box, encode
 from invalidator.logs import Logger, Occasionally
 from invalidator.slots import clock
 
@@ -14,9 +14,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
+    from invalidator.letters import Part
     from invalidator.messages import Target
 
 FILE_LIMIT = 16 << 20
+"""Bytes, of what is tried again as well."""
+GARBAGE_LIMIT = 1 << 20
 _SLICE = 1_000
 
 Letter = tuple["Target", str]
@@ -24,14 +27,21 @@ Letter = tuple["Target", str]
 
 
 class DeadLetters:
-    """Appends to one file below `directory`. Nothing is read back here, so a file that is damaged stops nobody."""
+    """One lane's box, in files below `directory`, which may be the state_dir of several processes.
 
-    def __init__(self, directory: Path, worker: str, backend: str, log: Logger, limit: int = FILE_LIMIT) -> None:
-        self._path = directory / "dead-letters" / f"{quote(worker, safe='')}.{quote(backend, safe='')}.jsonl"
-        self._names = {"worker": worker, "backend": backend}
+    `count` is how many letters are in it, those that are being tried again among them; `written` how many this process
+    has put there.
+    """
+
+    def __init__(self, directory: Path, box: Box, log: Logger, limit: int = FILE_LIMIT) -> None:
+        self.box = box
+        self.written = 0
+        self._directory = directory
+        self._path = self._file()
         self._limit = limit
         self._log = log
         self._seldom = Occasionally(10.0)
+        self.count = _lines_in(self._path) + _lines_in(self._file("retry"))
 
     def write(self, letters: Sequence[Letter], at: float) -> int:
         """Keep these, each with its reason; `at` is in wall seconds. Returns how many were kept: the rest is lost.
@@ -53,26 +63,80 @@ class DeadLetters:
                 os.close(fd)
         except OSError as error:
             self._complain(error, lost=len(letters) - kept)
+        self.count += kept
+        self.written += kept
         return kept
 
+    # Once more: what is being tried again is a file of its own, until it has come to an end. Whoever is killed in the
+    # middle of it leaves that file behind, and with it all that is in there.
+
+    def set_aside(self) -> bool:
+        """Have what is in the box be tried again, or what was left of the last time. False: it is empty."""
+        if self.is_set_aside():
+            return True
+        try:
+            self._path.rename(self._file("retry"))
+        except FileNotFoundError:
+            return False
+        return True
+
+    def is_set_aside(self) -> bool:
+        """Whether something is being tried again, or was when its process was killed."""
+        return self._file("retry").exists()
+
+    def read(self, offset: int, size: int) -> bytes:
+        """So many bytes of what was set aside. Raises OSError."""
+        with self._file("retry").open("rb") as file:
+            file.seek(offset)
+            return file.read(size)
+
+    def done_with(self, size: int, lines: int) -> bool:
+        """So many bytes, and lines, of what was set aside have come to an end. False: there is more. Raises OSError."""
+        file = self._file("retry")
+        if file.stat().st_size > size:
+            return False  # another process of this worker had it open when it was set aside
+        file.unlink()
+        self.count = max(0, self.count - lines)
+        return True
+
+    def keep_apart(self, lines: Sequence[bytes]) -> None:
+        """These are no letters: a person may want to see them."""
+        with open(self._file("garbage"), "ab", opener=_private) as file:
+            for line in lines:
+                if file.tell() + len(line) < GARBAGE_LIMIT:
+                    file.write(line + b"\n")
+
+    def _file(self, part: Part = "") -> Path:
+        return self.box.file(self._directory, part)
+
+    def _beside(self) -> int:
+        try:
+            return self._file("retry").stat().st_size
+        except OSError:
+            return 0
+
     def _append(self, fd: int, lines: list[bytes]) -> int:
-        """Append as many whole lines as there is room for. Returns how many."""
-        end = os.fstat(fd).st_size
-        room = self._limit - end
+        """Append as many whole lines as there is room for. Returns how many.
+
+        Others may append at the same time: another server's lane, another process of this worker. So nothing is cut off
+        that may not be ours, and a half line that somebody left does not spoil what follows it.
+        """
+        size = os.fstat(fd).st_size
+        room = self._limit - size - self._beside()
         fitting = 0
         while fitting < len(lines) and room >= len(lines[fitting]):
             room -= len(lines[fitting])
             fitting += 1
-        written = os.write(fd, b"".join(lines[:fitting])) if fitting else 0
-        whole = 0
-        for line in lines[:fitting]:
-            if written < len(line):
-                break
-            written -= len(line)
-            end += len(line)
-            whole += 1
-        if written:
-            os.ftruncate(fd, end)  # half a line would spoil the one that is appended to it
+        if not fitting:
+            return 0
+        head = b"\n" if size and os.pread(fd, 1, size - 1) != b"\n" else b""
+        written = os.write(fd, head + b"".join(lines[:fitting]))
+        end = os.lseek(fd, 0, os.SEEK_CUR)  # of what we have written, wherever the others had got to
+        ends = list(accumulate((len(line) for line in lines[:fitting]), initial=len(head)))
+        whole = sum(reached <= written for reached in ends[1:])
+        left = written - (ends[whole] if whole else 0)
+        if left and os.fstat(fd).st_size == end:
+            os.ftruncate(fd, end - left)
         return whole
 
     def _complain(self, error: OSError, lost: int) -> None:
@@ -80,8 +144,16 @@ class DeadLetters:
             self._log.error("deadletter.failed", path=str(self._path), error=str(error), lost=lost, held_back=held)
 
     def _lines(self, letters: Iterable[Letter], at: float) -> list[bytes]:
-        return [self._line(target, reason, at) for target, reason in letters]
+        return [encode(self.box, target, reason, at) for target, reason in letters]
 
-    def _line(self, target: Target, reason: str, at: float) -> bytes:
-        letter = {**self._names, "at": round(at, 3), "kind": target.kind, "target": target.value, "reason": reason}
-        return json.dumps(letter).encode() + b"\n"
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_CLOEXEC, 0o600)
+
+
+def _lines_in(path: Path) -> int:
+    try:
+        with path.open("rb") as file:
+            return sum(chunk.count(b"\n") for chunk in iter(lambda: file.read(1 << 20), b""))
+    except OSError:
+        return 0

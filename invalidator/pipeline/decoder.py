@@ -48,6 +48,7 @@ class Envelope(msgspec.Struct, frozen=True):
     reply: str | None = None
     journal: str | None = None
     traceparent: str | None = None
+    hops: int | None = None
 
 
 class _Outermost(Envelope, frozen=True):
@@ -108,10 +109,15 @@ def _from_glob(text: str) -> Target:
 def _decode_json(payload: bytes, allow: Container[Kind]) -> Invalidation:
     envelope = _parse(payload)
     if envelope.v != 1:
-        raise DecodeError("version", str(envelope.v))
+        raise DecodeError("version", str(envelope.v), _message(envelope, (), ()))
     targets, rejected = _targets(envelope, allow)
+    message = _message(envelope, targets, rejected)
     if not targets:
-        raise DecodeError(rejected[0] if rejected else "no_target")
+        raise DecodeError(rejected[0] if rejected else "no_target", message=message)
+    return message
+
+
+def _message(envelope: Envelope, targets: tuple[Target, ...], rejected: tuple[RejectReason, ...]) -> Invalidation:
     return Invalidation(
         targets=targets,
         soft=envelope.soft,
@@ -122,6 +128,7 @@ def _decode_json(payload: bytes, allow: Container[Kind]) -> Invalidation:
         journal=envelope.journal or "",
         traceparent=envelope.traceparent or "",
         rejected=rejected,
+        hops=envelope.hops or 0,
     )
 
 

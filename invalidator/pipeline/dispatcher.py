@@ -10,7 +10,7 @@ from invalidator.pipeline.following import link
 from invalidator.slots import clock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence
 
     from invalidator.channel import LaneReport
     from invalidator.logs import Logger
@@ -27,70 +27,120 @@ class Dispatcher:
     """The lanes of one worker."""
 
     def __init__(self, lanes: Sequence[Lane], log: Logger, chance: Callable[[], float] = random.random) -> None:
-        self._lanes = link(lanes)
+        self.lanes: Sequence[Lane] = link(lanes)
+        """In the order in which they go: a lane stands behind those that it follows."""
+        self.refused: dict[Lane, int] = {}
+        """Of the last `dispatch`: the lanes that had no room, each with how many messages it took before the first
+        that it refused. What they refused is not outstanding anywhere: whoever reads the journal offers it again."""
         self._log = log
         self._chance = chance
         self._offers = 0
-        for lane in self._lanes:
+        for lane in self.lanes:
             lane.start()
 
-    def dispatch(self, invalidations: Sequence[Invalidation], now: float) -> None:
-        """Hand over what has been decoded. Never waits for a backend."""
-        self._offers += 1
-        for lane in reversed(self._lanes):  # those that follow must wait before those that they follow have done it
-            lane.offer(invalidations, now, self._offers)
+    def dispatch(self, invalidations: Sequence[Invalidation], now: float, *, only: Lane | None = None) -> int:
+        """Hand over what has been decoded, to all lanes or to `only` one. Never waits for a backend.
 
-    def flush(self, gap: Gap, now: float, *, only_inline: bool = False) -> None:
-        """Have each lane do what its policy says of a Gap."""
+        Returns the offer's number: see Lane.settled_through.
+        """
+        number = self.number()
+        self.refused = {}
+        # Those that follow must wait before those that they follow have done it.
+        for lane in [only] if only else reversed(self.lanes):
+            taken = lane.offer(invalidations, now, number, alone=only is not None)
+            if taken < len(invalidations):
+                self.refused[lane] = taken
+        return number
+
+    def number(self) -> int:
+        """For the next offer or flush: each has a higher one than those before it."""
         self._offers += 1
-        asked = [lane for lane in self._lanes if lane.backend.inline or not only_inline]
+        return self._offers
+
+    def flush(
+        self,
+        gap: Gap,
+        now: float,
+        *,
+        only_inline: bool = False,
+        only: Collection[str] | None = None,
+        spared: Collection[str] = (),
+    ) -> int:
+        """Have each lane do what its policy says of a Gap; or `only` those of some backends, or all but the `spared`.
+
+        Returns the flush's number: see Lane.settled_through.
+        """
+        asked = [
+            lane
+            for lane in self.lanes
+            if (lane.backend.inline or not only_inline)
+            and (only is None or lane.policy.backend in only)
+            and lane.policy.backend not in spared
+        ]
+        return self.flush_lanes(asked, gap, now)
+
+    def flush_lanes(self, asked: Collection[Lane], gap: Gap, now: float) -> int:
+        """The same for these lanes."""
+        number = self.number()
         flushing = [lane for lane in asked if lane.policy.on_gap]
-        for lane in reversed(asked):
-            due = now + flush_delay(gap, self._chance(), inline=lane.backend.inline)
-            lane.flush(gap.cause, due, lane.owed(flushing), self._offers)
+        for lane in reversed(self.lanes):
+            if lane in asked:
+                due = now + flush_delay(gap, self._chance(), inline=lane.backend.inline)
+                lane.flush(gap.cause, due, lane.owed(flushing), number)
+        return number
 
     def turn(self) -> None:
         """Let the lanes without a thread do their work."""
-        for lane in self._lanes:
+        for lane in self.lanes:
             lane.turn()
 
     def vouch(self, until: float) -> None:
         """Tell the inline backends how long the subscription is known to be alive; 0.0: it is not."""
-        for lane in self._lanes:
+        for lane in self.lanes:
             lane.vouch(until)
 
     def next_due(self, now: float) -> float:
         """Seconds until `turn` should be called."""
-        return min((lane.next_due(now) for lane in self._lanes), default=float("inf"))
+        return min((lane.next_due(now) for lane in self.lanes), default=float("inf"))
 
     def is_settled(self) -> bool:
         """Whether every lane has done its flush, or has shown that its backend cannot now."""
-        return all(lane.is_settled() for lane in self._lanes)
+        return all(lane.is_settled() for lane in self.lanes)
 
     def is_flushing(self) -> bool:
         """Whether a flush is still owed."""
-        return any(lane.is_flushing() for lane in self._lanes)
+        return any(lane.is_flushing() for lane in self.lanes)
+
+    def is_idle(self) -> bool:
+        """Whether no lane has anything to do, now or later."""
+        return all(lane.is_idle() for lane in self.lanes)
+
+    def given_up(self) -> int:
+        """How many targets nobody will purge: dead or lost, of all lanes together."""
+        return sum(lane.given_up for lane in self.lanes)
 
     def pause(self) -> None:
         """Have no lane begin anything until `resume`. Messages are taken in as before."""
-        for lane in self._lanes:
+        for lane in self.lanes:
             lane.pause()
 
     def resume(self) -> None:
         """Go on."""
-        for lane in self._lanes:
+        for lane in self.lanes:
             lane.resume()
 
     def describe(self) -> list[LaneReport]:
         """Each lane at this moment."""
-        return [lane.describe() for lane in self._lanes]
+        return [lane.describe() for lane in self.lanes]
 
-    def stop(self, deadline: float) -> None:
+    def stop(self, deadline: float) -> tuple[str, ...]:
         """Purge what is pending until this monotonic second: all lanes at the same time, those that follow others last.
 
-        What goes first has half of the time that is left, so that what hangs there leaves some for the others.
+        What goes first has half of the time that is left, so that what hangs there leaves some for the others. Returns
+        the names of the backends for which that was not all: something is left, or was done before its time.
         """
-        ranks = [list(lanes) for _, lanes in groupby(self._lanes, key=lambda lane: lane.rank)]
+        undone = {lane.policy.backend for lane in self.lanes if lane.waits_its_time()}
+        ranks = [list(lanes) for _, lanes in groupby(self.lanes, key=lambda lane: lane.rank)]
         for rank in ranks[:-1]:
             self._stop(rank)
             until = clock() + (deadline - clock()) / 2
@@ -98,9 +148,12 @@ class Dispatcher:
                 lane.wait(until)
         for rank in ranks[-1:]:
             self._stop(rank)
-        for lane in self._lanes:
+        for lane in self.lanes:
             if left := lane.join(deadline):
                 self._log.error("lane.abandoned", lane=lane.name, targets=left, late=clock() >= deadline)
+            if left or lane.is_flushing():
+                undone.add(lane.policy.backend)
+        return tuple(sorted(undone))
 
     def _stop(self, lanes: Iterable[Lane]) -> None:
         for lane in lanes:

@@ -6,8 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from invalidator.messages import FlushCause, PurgeResult, Target
     from invalidator.pipeline.policy import Policy
+    from invalidator.pipeline.wishes import Stamp
 
 
 @dataclass(slots=True)
@@ -15,13 +18,21 @@ class Flush:
     """A flush that was asked for: why, from when on it is due, what it still has to purge, and what it stands for.
 
     `earliest` is the second before which it must not be done: it would stand for what another lane purges until then.
+    `number` is that of the oldest offer or flush of the worker that has not ended before this one is done.
     """
 
     cause: FlushCause
     due: float
     targets: tuple[Target, ...]
+    number: int
     covered: int = 0
     earliest: float = 0.0
+
+    def cover(self, stamps: Iterable[Stamp]) -> None:
+        """It stands for these from now on."""
+        for stamp in stamps:
+            self.covered += 1
+            self.number = min(self.number, stamp.number)
 
 
 @dataclass(slots=True)
@@ -47,10 +58,15 @@ class Flushes:
         """When the next one is due; infinite if none waits."""
         return max(self.waiting.due, self.waiting.earliest) if self.waiting else float("inf")
 
-    def ask(self, cause: FlushCause, due: float, *, earliest: float = 0.0) -> Flush:
+    def numbers(self) -> list[int]:
+        """The oldest number of each that is not done."""
+        return [flush.number for flush in (self.waiting, self.flight) if flush]
+
+    def ask(self, cause: FlushCause, due: float, number: int, *, earliest: float = 0.0) -> Flush:
         """Ask for one from `due` on, and not before `earliest`. Those that become one are as early as the earliest."""
         if self.waiting is None:
-            self.waiting = Flush(cause, due, self.policy.flush)
+            self.waiting = Flush(cause, due, self.policy.flush, number)
+        self.waiting.number = min(self.waiting.number, number)
         self.waiting.targets = self.policy.flush  # what a former attempt has done is to be done again
         self.waiting.due = min(self.waiting.due, due)
         self.waiting.earliest = max(self.waiting.earliest, earliest)
@@ -83,5 +99,6 @@ class Flushes:
             self.waiting = flush
         else:
             self.waiting.covered += flush.covered
+            self.waiting.number = min(self.waiting.number, flush.number)
             self.waiting.due = min(self.waiting.due, flush.due)
         return 0

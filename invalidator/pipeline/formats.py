@@ -74,4 +74,6 @@ def _is_sound(decoded: Invalidation) -> bool:
         and all(reason in REJECT_REASONS for reason in decoded.rejected)
         and (decoded.ts is None or isinstance(decoded.ts, int | float))
         and isinstance(decoded.soft, bool)
+        and isinstance(decoded.hops, int)
+        and all(isinstance(text, str) for text in (decoded.id, decoded.source, decoded.reply, decoded.journal))
     )

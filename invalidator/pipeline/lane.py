@@ -9,23 +9,26 @@ import traceback
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from invalidator.backend import targets_of
 from invalidator.errors import EXIT_BUG
 from invalidator.logs import Logger, Occasionally
 from invalidator.messages import Receipt
+from invalidator.pipeline.admission import admit
 from invalidator.pipeline.guarded import Guarded
 from invalidator.pipeline.lane_state import describe
 from invalidator.pipeline.news import Herald, of_answer, of_given_up
 from invalidator.pipeline.rehearsal import Rehearsal
+from invalidator.pipeline.replies import Answer, Replies
 from invalidator.slots import clock
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from invalidator.backend import Backend
     from invalidator.channel import LaneReport
-    from invalidator.messages import Batch, FlushCause, Invalidation, Target
+    from invalidator.messages import Batch, FlushCause, Invalidation, PurgeResult, Target
     from invalidator.pipeline.coalescer import Pending
-    from invalidator.pipeline.deadletter import DeadLetters
+    from invalidator.pipeline.deadletter import DeadLetters, Letter
     from invalidator.pipeline.guarded import Purge
     from invalidator.pipeline.policy import Policy
     from invalidator.pipeline.receipts import Receipts
@@ -41,7 +44,7 @@ class Lane:
     in `turn`: handing a batch to a thread costs more than such a purge (benchmarks/hand_off.py measures it).
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 -- the parts that it is made of
         self,
         backend: Backend,
         purge: Purge,
@@ -50,17 +53,21 @@ class Lane:
         dead_letters: DeadLetters,
         log: Logger,
         changed: Callable[[], None],
+        *,
         observe: Observer | None = None,
+        answer: Answer | None = None,
     ) -> None:
         self.backend = backend
         self.herald = Herald()
+        self._replies = Replies(pending.policy)
         self._guarded = (Rehearsal if pending.policy.dry_run else Guarded)(backend, purge, log)
         self._pending = pending
         self._receipts = receipts
-        self._dead_letters = dead_letters
+        self.dead_letters = dead_letters
         self._log = log
         self._changed = changed
         self._observe = observe
+        self._answer = answer
         self._condition = threading.Condition(threading.Lock())
         self._seldom = Occasionally(10.0)
         self._paused = self._stopping = self._given_up = False
@@ -84,31 +91,57 @@ class Lane:
         return self._pending.policy
 
     @property
+    def given_up(self) -> int:
+        """How many targets nobody will purge: dead or lost."""
+        return self._pending.ends["dead"] + self._pending.ends["lost"]
+
+    @property
     def rank(self) -> int:
         """How many lanes come before this one, one after the other."""
         return 0
 
-    def offer(self, invalidations: Iterable[Invalidation], now: float, number: int = 0) -> None:
-        """Take what messages ask for. Never waits for the backend. `number` grows with each offer of the worker."""
-        homeless: list[Target] = []
+    def offer(self, invalidations: Sequence[Invalidation], now: float, number: int = 0, *, alone: bool = False) -> int:
+        """Take what messages ask for. Never waits for the backend. `number` grows with each offer of the worker.
+
+        `alone`: no other lane is offered this. Returns how many messages were taken before the first that was refused
+        for want of room: from there on all that stand in the journal were, and are to be offered again. What is
+        refused is outside of `settled_through`.
+        """
         with self._condition:
-            self._pending.heard = number
-            for invalidation in invalidations:
-                homeless += self._pending.offer(invalidation, now)
+            self._pending.heard, self._pending.alone = number, alone
+            taken, homeless = admit(self._pending, invalidations, now)
+            if self._answer:
+                self._expect(invalidations, taken, number, now)
             if homeless:
                 self._bury(homeless, "overflow")
             self._receipts.count(self._pending)
             self._condition.notify()
         self._tell_given_up(homeless)
+        self._answer_ended()
+        return taken
+
+    def room(self) -> int:
+        """How many targets this lane would keep one by one beyond those that it has."""
+        with self._condition:
+            return max(0, self._pending.room())
+
+    def settled_through(self) -> int:
+        """The number up to which every offer and flush given to this lane has come to its end. Never goes back.
+
+        Purged, flushed, skipped, or given up and dead-lettered; what came from the journal and is pending when the
+        lane ends has not. Costs a look at all that is pending: to be asked some times a second.
+        """
+        with self._condition:
+            return self._pending.settled_through()
 
     def flush(self, cause: FlushCause, due: float, owed: int = 0, number: int = 0) -> None:
         """Purge the flush's scope from `due` on, if this lane's policy is to do so.
 
         `owed` are those of the lanes that this one follows which flush as well, a bit each.
         """
-        if self.policy.on_gap:
-            with self._condition:
-                self._pending.heard = number
+        with self._condition:
+            self._pending.heard = number
+            if self.policy.on_gap:
                 self._pending.gap(cause, due, owed)
                 self._condition.notify()
 
@@ -121,6 +154,16 @@ class Lane:
         """Whether a flush is owed."""
         with self._condition:
             return self._pending.is_flushing()
+
+    def is_idle(self) -> bool:
+        """Whether nothing is pending, and no flush is owed."""
+        with self._condition:
+            return not len(self._pending) and not self._pending.is_flushing()
+
+    def waits_its_time(self) -> bool:
+        """Whether something is pending that a stop would do too early: what has a delay, or a rebound."""
+        with self._condition:
+            return self._pending.waits_its_time()
 
     def is_settled(self) -> bool:
         """Whether no flush is outstanding, or it cannot be done now: a pause keeps it, or the backend has failed."""
@@ -135,7 +178,9 @@ class Lane:
     def describe(self) -> LaneReport:
         """What a person may ask of it."""
         with self._condition:
-            return describe(self.backend.node, self._pending, self._receipts, paused=self._paused)
+            return describe(
+                self.backend.node, self._pending, self._receipts, self.dead_letters.count, paused=self._paused
+            )
 
     def next_due(self, now: float) -> float:
         """Seconds until `turn` should be called; infinite for a lane with a thread."""
@@ -190,8 +235,9 @@ class Lane:
     def join(self, deadline: float) -> int:
         """Wait for the end until this monotonic second. Returns how many targets were still pending then.
 
-        They are dead-lettered, as nobody else knows of them: what a successor will flush is not for us to say. Targets
-        behind a flush that is still owed remain with it.
+        They are dead-lettered, as nobody else knows of them: what a successor will flush is not for us to say. What
+        stands in the journal is not: it comes again from there. Targets behind a flush that is still owed remain with
+        it.
         """
         self.wait(deadline)
         with self._condition:
@@ -200,6 +246,7 @@ class Lane:
             self._receipts.count(self._pending)
             self._given_up = True
             self._condition.notify()
+        self._answer_ended()
         return left
 
     def _run(self) -> None:
@@ -238,24 +285,50 @@ class Lane:
         started = clock()
         result = self._guarded.ask(batch)
         ended = clock()
+        result = self._pending.judge(result, ended)
         # On the disk before they are counted, and outside the lock: the reader must not wait for the disk.
         poison = list(self._pending.poison(result).items())
-        unkept = len(poison) - self._dead_letters.write(poison, time.time()) if poison else 0
+        kept = self.dead_letters.write(poison, time.time()) if poison else 0
+        unkept = len(poison) - kept
         receipt = Receipt(batch, result, ended - started, dry_run=self.policy.dry_run)
         with self._condition:
             stamps = self._pending.settle(batch, result, ended, unkept=unkept)
             wall = time.time()
             self._receipts.acknowledge(receipt, self._pending, [wall - stamp for stamp in stamps], wall)
             news = of_answer(batch, result, self._pending, ended) if self.herald else None
+            if self._replies:
+                self._note(batch, result, poison, kept)
         self.herald.tell(news)
-        self._show(receipt)
+        if self._observe:
+            self._tell(self._observe, self.backend.node, receipt)
+        self._answer_ended()
         if batch.cause:
             self._changed()  # the worker's loop may be waiting for this flush; for nothing else
 
-    def _show(self, receipt: Receipt) -> None:
+    def _expect(self, invalidations: Sequence[Invalidation], taken: int, number: int, now: float) -> None:
+        """Somebody waits for the end of some of these. Those that were refused come again, and are waited for then."""
+        for place, invalidation in enumerate(invalidations):
+            if invalidation.reply and (place < taken or not invalidation.journal):
+                self._replies.add(invalidation, number, now)
+
+    def _note(self, batch: Batch, result: PurgeResult, poison: Sequence[Letter], kept: int) -> None:
+        if not batch.cause:
+            undone = {failure.target for failure in result.failures}.union(result.deferred)
+            self._replies.purged(target for target in targets_of(batch) if target not in undone)
+        for place, (target, reason) in enumerate(poison):
+            self._replies.died([target], int(place < kept), reason)
+
+    def _answer_ended(self) -> None:
+        if not self._replies or not self._answer:
+            return
+        with self._condition:
+            ended = self._replies.take(self._pending.settled_through())
+        for invalidation, fate in ended:
+            self._tell(self._answer, self.backend.node, invalidation, fate, clock())
+
+    def _tell(self, call: Callable[..., None], *what: object) -> None:
         try:
-            if self._observe:
-                self._observe(self.backend.node, receipt)
+            call(*what)
         except BaseException as error:  # noqa: BLE001  # who looks on is no reason to stop
             if (held := self._seldom.due("observer", clock())) is not None:
                 self._log.error("observer.raised", error=repr(error), held_back=held)
@@ -267,7 +340,9 @@ class Lane:
             self.herald.tell(news)
 
     def _bury(self, targets: Sequence[Target], reason: str) -> None:
-        kept = self._dead_letters.write([(target, reason) for target in targets], time.time()) if targets else 0
+        kept = self.dead_letters.write([(target, reason) for target in targets], time.time()) if targets else 0
+        if targets and self._replies:
+            self._replies.died(targets, kept, reason)
         self._pending.end("dead", kept)
         self._pending.end("lost", len(targets) - kept)
         if targets and (held := self._seldom.due(reason, clock())) is not None:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from invalidator.pipeline.receipts import Receipts
 
 
-def describe(node: str, pending: Pending, receipts: Receipts, *, paused: bool) -> LaneReport:
+def describe(node: str, pending: Pending, receipts: Receipts, letters: int, *, paused: bool) -> LaneReport:
     """The state of the lane that these belong to."""
     failure = receipts.failure
     return LaneReport(
@@ -26,4 +26,5 @@ def describe(node: str, pending: Pending, receipts: Receipts, *, paused: bool) -
         reason=failure.reason if failure else "",
         detail=failure.detail[:LONGEST_TEXT] if failure else "",
         paused=paused,
+        dead_letters=letters,
     )

@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from invalidator.channel import LONGEST_TEXT, Orders, Subscription
+from invalidator.channel import LONGEST_TEXT, Orders, Subscription, Unheard
 
 if TYPE_CHECKING:
-    from invalidator.channel import Channel, LaneReport
+    from invalidator.channel import Channel, Drained, HeardOut, LaneReport, Retried
+    from invalidator.pipeline.delivery import Delivery
     from invalidator.pipeline.dispatcher import Dispatcher
+    from invalidator.pipeline.resend import Resends
     from invalidator.pipeline.subscriber import Subscriber
     from invalidator.pipeline.tap import Tap
 
@@ -21,20 +23,37 @@ _ORDERS_AT_ONCE = 8
 class Liaison:
     """Turned by the worker's loop."""
 
-    def __init__(self, channel: Channel, tap: Tap, orders: Orders) -> None:
+    def __init__(self, channel: Channel, tap: Tap, orders: Orders, resends: Resends) -> None:
         self.tap = tap
         self._channel = channel
         self._orders = Orders()
         self._wanted = orders
         self._due = 0.0
+        self._unheard = ""
         self._subscription: Subscription | None = None
         self._lanes: dict[tuple[str, str], LaneReport] = {}
+        self._resends = resends
+        self._retried: list[Retried] = []
 
     def fileno(self) -> int | None:
         """What to wait for, while there is a supervisor."""
         return None if self._channel.closed else self._channel.fileno()
 
-    def turn(self, now: float, subscriber: Subscriber, dispatcher: Dispatcher) -> None:
+    @property
+    def orders(self) -> Orders:
+        """What the supervisor wants, as it last said."""
+        return self._wanted
+
+    def say(self, packet: HeardOut | Drained) -> None:
+        """Tell the supervisor something once. What it does not hear it takes for not being so."""
+        self._channel.send(packet)
+
+    def unheard(self, why: str) -> None:
+        """Why publishers do not hear of this worker; empty: they do. Told when it changes."""
+        if why != self._unheard and self._channel.send(Unheard(why[:LONGEST_TEXT])):
+            self._unheard = why
+
+    def turn(self, now: float, subscriber: Subscriber, delivery: Delivery, dispatcher: Dispatcher) -> None:
         """Obey, and report. `now` is in monotonic seconds."""
         for packet in self._channel.receive(_ORDERS_AT_ONCE):
             if isinstance(packet, Orders):
@@ -42,10 +61,11 @@ class Liaison:
         if self._wanted != self._orders:
             self._obey(self._wanted, dispatcher)
         self.tap.turn()
-        self._report_subscription(subscriber)
+        self._report_subscription(subscriber, delivery, now)
+        self._resend(dispatcher, now)
         if now >= self._due:
             self._due = now + REPORT_SECONDS
-            for report in dispatcher.describe():
+            for report in delivery.describe(dispatcher.describe()):
                 self._report_lane(report)
 
     def _obey(self, orders: Orders, dispatcher: Dispatcher) -> None:
@@ -56,14 +76,26 @@ class Liaison:
         self.tap.on = orders.tapped
         self._orders = orders
 
-    def _report_subscription(self, subscriber: Subscriber) -> None:
-        live = subscriber.alive_until() > 0
-        reason, detail = subscriber.trouble
-        known = self._subscription
-        if known and (known.live, known.reason, known.detail) == (live, reason, detail[:LONGEST_TEXT]):
-            return
-        report = Subscription(at=time.time(), live=live, reason=reason, detail=detail[:LONGEST_TEXT])
-        if self._channel.send(report):
+    def _resend(self, dispatcher: Dispatcher, now: float) -> None:
+        # Of two processes that are this worker one does it: the younger, once the elder only purges what is left.
+        if not self._wanted.has_successor and self._wanted.predecessor != "hears":
+            self._retried += self._resends.turn(self._wanted.retries, dispatcher, now)
+        while self._retried and self._channel.send(self._retried[0]):
+            self._retried.pop(0)
+
+    def _report_subscription(self, subscriber: Subscriber, delivery: Delivery, now: float) -> None:
+        live = delivery.proven_until(subscriber.alive_until(), now) > 0
+        reason, detail = subscriber.trouble if subscriber.trouble[0] else delivery.trouble
+        known, shown = self._subscription, subscriber.shown
+        report = Subscription(
+            at=known.at if known and known.live == live else time.time(),
+            live=live,
+            reason=reason,
+            detail=detail[:LONGEST_TEXT],
+            heartbeat=shown.by,
+            heartbeat_detail=shown.detail[:LONGEST_TEXT],
+        )
+        if report != known and self._channel.send(report):
             self._subscription = report
 
     def _report_lane(self, report: LaneReport) -> None:

@@ -9,9 +9,10 @@ from invalidator.pipeline.coalescer import Pending
 from invalidator.pipeline.pace import LARGEST_BATCH
 from invalidator.pipeline.rebounds import Rebounds
 from invalidator.pipeline.tiers import Hold, Word
+from invalidator.pipeline.wishes import Stamp
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from invalidator.messages import Batch, FlushCause, Kind, Target
     from invalidator.pipeline.policy import Policy
@@ -39,20 +40,22 @@ class Ordered(Pending):
             kind: sum(1 << place for place, origin in enumerate(origins) if origin.takes(kind)) for kind in KINDS
         }
 
-    def add(self, targets: Iterable[Target], *, soft: bool, ts: float | None, now: float) -> list[Target]:
+    def add(
+        self, targets: Iterable[Target], *, soft: bool, ts: float | None, now: float, journaled: bool = False
+    ) -> list[Target]:
         """See Pending."""
         if not self._holds:
             targets = tuple(targets)
-            homeless = super().add(targets, soft=soft, ts=ts, now=now)
+            homeless = super().add(targets, soft=soft, ts=ts, now=now, journaled=journaled)
             self._cancel_rebounds((target, soft) for target in targets)
             return homeless
-        return self._hold(targets, soft=soft, ts=ts, now=now)
+        return self._hold(targets, Stamp(ts, self.heard, journaled), soft=soft, now=now)
 
     def widen(self, targets: Sequence[Target], *, soft: bool, now: float) -> list[Target]:
         """See Pending. The flush that they are widened to waits as they would."""
         if not self._holds:
             return super().widen(targets, soft=soft, now=now)
-        return self._hold(targets, soft=soft, ts=None, now=now)
+        return self._hold(targets, Stamp(None, self.heard), soft=soft, now=now)
 
     def settled(self, targets: Iterable[tuple[Target, bool]], word: Word, *, soft: bool, now: float) -> list[Target]:
         """A lane that this one follows has done with targets, each with whether it is to do so again.
@@ -67,10 +70,10 @@ class Ordered(Pending):
                 homeless += self._take_at_once(target, soft=soft, now=now)
             elif self._held.is_waiting(target) or self._makes_room(target, now, 1 + again):
                 room = self._kept() < self.policy.limit
-                self.received += self._held.settle(target, word, soft=soft, again=again, room=room)
+                self.received += self._held.settle(target, word, self._own_stamp, soft=soft, again=again, room=room)
             else:
                 self.received += 1
-                homeless += [] if self._turn_away(target, now) else [target]
+                homeless += [] if self._turn_away(target, self._own_stamp, now) else [target]
         return homeless
 
     def flushed(self, origin: Policy, word: Word, now: float) -> list[Target]:
@@ -78,7 +81,7 @@ class Ordered(Pending):
         early = self._held.settle_covered(origin.stands_for, word)
         homeless = self.settled([(target, False) for target in early], word, soft=False, now=now)
         for cause in self._held_flushes.settle_covered(lambda _: True, word):
-            self._held_flushes.settle(cause, word, soft=False)
+            self._held_flushes.settle(cause, word, self._own_stamp, soft=False)
         if self._held.has_forgotten(word):
             self._make_up_for_forgotten(now)
         return homeless
@@ -86,13 +89,17 @@ class Ordered(Pending):
     def gap(self, cause: FlushCause, due: float, owed: int = 0) -> None:
         """See Pending."""
         if self._holds:
-            self._held_flushes.add(cause, owed, self.heard, soft=False, ts=None, now=due)
+            self._held_flushes.add(cause, owed, self.heard, Stamp(None, self.heard), soft=False, now=due)
         else:
-            self.flush(cause, due)
+            self.flush(cause, due, self.heard)
 
     def is_flushing(self) -> bool:
         """See Pending."""
         return super().is_flushing() or len(self._held_flushes) > 0
+
+    def waits_its_time(self) -> bool:
+        """See Pending."""
+        return len(self._held) > 0 or len(self._held_flushes) > 0 or len(self._rebounds) > 0
 
     def is_wished(self, target: Target, *, purged: bool) -> bool:
         """See Pending. A rebound is no wish: what comes after this lane does not wait for it."""
@@ -112,19 +119,20 @@ class Ordered(Pending):
     def hurry(self) -> None:
         """See Pending. What waits for a rebound is purged now: there is nobody to do it later."""
         super().hurry()
-        self._put(((target, wish.soft, wish.ts) for target, wish in self._held.drain()), 0.0)
-        self._put(((target, rebound.soft, None) for target, rebound in self._rebounds.drain()), 0.0)
-        for cause, _ in self._held_flushes.drain():
-            self.flush(cause, 0.0)
+        self._put(((target, wish.soft, wish.stamp) for target, wish in self._held.drain()), 0.0)
+        self._put(((target, rebound.soft, self._own_stamp) for target, rebound in self._rebounds.drain()), 0.0)
+        for cause, wish in self._held_flushes.drain():
+            self.flush(cause, 0.0, wish.stamp.number)
 
     def resume(self, now: float) -> None:
         """See Pending. The lanes that go first did nothing either: what waits for them has waited for nothing."""
         self._held.wait_anew(now)
         self._held_flushes.wait_anew(now)
 
-    def leftover(self) -> list[Target]:
+    def leftover(self) -> list[tuple[Target, Stamp]]:
         """See Pending."""
-        return [*super().leftover(), *self._held, *self._rebounds]
+        held = [(target, wish.stamp) for target, wish in self._held.items()]
+        return [*super().leftover(), *held, *((target, self._own_stamp) for target in self._rebounds)]
 
     def abandon(self) -> list[Target]:
         """See Pending."""
@@ -137,28 +145,37 @@ class Ordered(Pending):
     def _holds(self) -> bool:
         return self.policy.order.holds and not self._stopping
 
-    def _hold(self, targets: Iterable[Target], *, soft: bool, ts: float | None, now: float) -> list[Target]:
+    @property
+    def _own_stamp(self) -> Stamp:
+        return Stamp(None, self._own_number)
+
+    def _outstanding(self) -> Iterator[int]:
+        yield from super()._outstanding()
+        yield from (wish.stamp.number for _, wish in self._held.items())
+        yield from (wish.stamp.number for _, wish in self._held_flushes.items())
+
+    def _hold(self, targets: Iterable[Target], stamp: Stamp, *, soft: bool, now: float) -> list[Target]:
         homeless = []
         for target in targets:
             self.received += 1
+            owed = 0 if self.alone else self._owed[target.kind]
             if self._held.is_waiting(target) or self._makes_room(target, now):
-                new = self._held.add(target, self._owed[target.kind], self.heard, soft=soft, ts=ts, now=now)
-                self.ends["coalesced"] += not new
+                self.ends["coalesced"] += not self._held.add(target, owed, self.heard, stamp, soft=soft, now=now)
             else:
-                self._held.forget(self._owed[target.kind], self.heard)
-                homeless += [] if self._turn_away(target, now) else [target]
+                self._held.forget(owed, self.heard)
+                homeless += [] if self._turn_away(target, stamp, now) else [target]
         return homeless
 
     def _release(self, now: float) -> None:
         free = self._held.release(now, RELEASED_AT_ONCE)
         self._cancel_rebounds((target, wish.soft) for target, wish in free)
-        self._put(((target, wish.soft, wish.ts) for target, wish in free), now)
+        self._put(((target, wish.soft, wish.stamp) for target, wish in free), now)
         for target, rebound in self._rebounds.release(now, RELEASED_AT_ONCE):
             if not super().is_wished(target, purged=True):
                 self._rebounds.echo(target)
-            self._put([(target, rebound.soft, None)], now)
-        for cause, _ in self._held_flushes.release(now, RELEASED_AT_ONCE):
-            self.flush(cause, now)
+            self._put([(target, rebound.soft, self._own_stamp)], now)
+        for cause, wish in self._held_flushes.release(now, RELEASED_AT_ONCE):
+            self.flush(cause, now, wish.stamp.number)
 
     def _is_flushable(self, target: Target) -> bool:
         return self.policy.on_gap and self.policy.stands_for(target)
@@ -170,20 +187,22 @@ class Ordered(Pending):
         self.received += lost
         self.ends["lost"] += lost
 
-    def _put(self, wishes: Iterable[tuple[Target, bool, float | None]], now: float) -> None:
+    def _put(self, wishes: Iterable[tuple[Target, bool, Stamp]], now: float) -> None:
         """What has waited long enough, and was received before, is due now."""
-        for target, soft, ts in wishes:
+        for target, soft, stamp in wishes:
             if target.kind not in self.policy.kinds:
-                self.flush("unsupported", now).covered += 1
+                self.flush("unsupported", now, stamp.number).cover([stamp])
                 continue
             if not self._backlog.fresh:
                 self._gathered = now
-            self.ends["coalesced"] += self._backlog.put(target, ts, soft=soft)
+            self.ends["coalesced"] += self._backlog.put(target, stamp, soft=soft)
 
     def _take_at_once(self, target: Target, *, soft: bool, now: float) -> list[Target]:
-        if target.kind not in self.policy.kinds:
-            return self.widen([target], soft=soft, now=now)
-        return self.add([target], soft=soft, ts=None, now=now)
+        self.received += 1
+        if not self._makes_room(target, now):
+            return [] if self._turn_away(target, self._own_stamp, now) else [target]
+        self._put([(target, soft, self._own_stamp)], now)
+        return []
 
     def _cancel_rebounds(self, wishes: Iterable[tuple[Target, bool]]) -> None:
         if self.policy.order.rebound:
@@ -198,16 +217,17 @@ class Ordered(Pending):
             self.received += 1
             if self._makes_room(target, now):
                 self.ends["coalesced"] += self._rebounds.add(target, now, soft=soft)
-            elif not self._turn_away(target, now):
+            elif not self._turn_away(target, self._own_stamp, now):
                 self.ends["lost"] += 1
 
     def _kept(self) -> int:
         return super()._kept() + len(self._held) + len(self._rebounds)
 
-    def _sweep(self) -> int:
+    def _sweep(self) -> list[Stamp]:
         covered = self.policy.is_covered
-        return super()._sweep() + self._held.drop(covered) + self._rebounds.drop(covered)
+        rebounds = [self._own_stamp] * self._rebounds.drop(covered)
+        return [*super()._sweep(), *self._held.drop(covered), *rebounds]
 
-    def _drop_covered(self, wider: tuple[Target, ...]) -> int:
+    def _drop_covered(self, wider: tuple[Target, ...]) -> list[Stamp]:
         self._rebounds.forget_echoes()
         return super()._drop_covered(wider)

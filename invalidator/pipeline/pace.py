@@ -7,9 +7,13 @@ from typing import TYPE_CHECKING
 
 from invalidator.backoff import equal_jitter
 from invalidator.pipeline.breaker import Breaker
+from invalidator.pipeline.budget import AWAY, Budgets
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from invalidator.messages import PurgeResult
+    from invalidator.pipeline.answers import Outcome
 
 ATTEMPT_SECONDS = 5.0
 """How long a backend has for one batch."""
@@ -49,13 +53,17 @@ class Pace:
     """One lane's pace. `whole` is about the backend: it failed. `part` about targets that failed while others did not.
 
     `deferred_until` is the second before which the backend said that it will take nothing; 0 if it did not say so.
+    `again_size` is how many targets that have failed are tried at once: fewer and fewer, until the one for which the
+    others fail is alone.
     """
 
     chance: Callable[[], float]
     batch_size: int = FIRST_BATCH
+    again_size: int = LARGEST_BATCH
     whole: Breaker = field(init=False)
     part: Retry = field(init=False)
     deferred_until: float = 0.0
+    budgets: Budgets = field(default_factory=Budgets)
 
     def __post_init__(self) -> None:
         self.whole = Breaker(Retry(self.chance))
@@ -66,17 +74,27 @@ class Pace:
         """The monotonic second before which the backend is not asked for anything."""
         return max(self.whole.due, self.deferred_until)
 
-    def next_size(self) -> int:
-        """How many targets to ask for next."""
-        return self.whole.allows(self.batch_size)
+    def next_size(self, *, again: bool = False) -> int:
+        """How many targets to ask for next, of those that have failed or of the others."""
+        return self.whole.allows(min(self.batch_size, self.again_size) if again else self.batch_size)
 
-    def answered(self, tried: int, again: int, now: float, retry_after: float) -> None:
-        """Of so many targets that the backend has tried, `again` are to be tried again."""
-        self.flushed(tried, now, retry_after, failed=again > 0 and again >= tried)
-        if not again and tried:
+    def answered(self, outcome: Outcome, result: PurgeResult, now: float, *, retried: bool) -> None:
+        """What the backend has said of a batch; `retried`: of targets that had failed before."""
+        tried, again = outcome.tried, len(outcome.again)
+        reasons = {failure.reason for failure in result.failures}
+        failed = again > 0 and again >= tried
+        if failed and AWAY.isdisjoint(reasons):
+            self.again_size = max(1, tried // 2)  # one of them may be the reason for which none was purged
+        blamed = failed and self.budgets.blames(outcome.again, reasons)
+        if blamed:
+            self.whole.undecided()
+        else:
+            self.flushed(tried, now, result.retry_after, failed=failed)
+        if (again and not failed) or blamed:
+            self.part.failed(now, result.retry_after)
+        elif retried and tried and not again:
             self.part.succeeded()
-        elif again < tried:
-            self.part.failed(now, retry_after)
+            self.again_size = min(2 * self.again_size, LARGEST_BATCH)
 
     def flushed(self, tried: int, now: float, retry_after: float, *, failed: bool) -> None:
         """A flush was answered; it says nothing of single targets, and one that failed in part has failed."""

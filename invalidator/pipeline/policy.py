@@ -21,7 +21,8 @@ class Policy:
 
     `kinds` are those that the backend can purge; others are skipped, or with `widen` become the flush. `flush` is what
     that means, `on_gap` whether a Gap asks for it. `window` is how long to gather, `limit` how many targets. `dry_run`
-    says that the backend is never asked, `order` when it is.
+    says that the backend is never asked, `order` when it is. `journal`: what is offered from the journal comes again
+    from there, so that a full lane may refuse it.
     """
 
     worker: str
@@ -34,6 +35,7 @@ class Policy:
     limit: int = LANE_LIMIT
     dry_run: bool = False
     order: Order = AT_ONCE
+    journal: bool = False
 
     def takes(self, kind: Kind) -> bool:
         """Whether a target of this kind has anything done about it: purged, or widened to the flush."""

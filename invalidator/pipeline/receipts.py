@@ -31,7 +31,7 @@ class Receipts:
         self._slots = slots
         self._log = log
         self._seldom = Occasionally(5.0)
-        self._published: dict[str, int] = dict.fromkeys((*ENDS, "received", "pending"), 0)
+        self._published: dict[str, int] = dict.fromkeys((*ENDS, "received", "pending", "pending_unjournaled"), 0)
         self._failing = False
 
     def count(self, pending: Pending) -> None:
@@ -75,7 +75,7 @@ class Receipts:
             self._log.info("breaker.closed")
 
     def _changes(self, pending: Pending) -> dict[str, int]:
-        counts: dict[str, int] = {"received": pending.received, "pending": len(pending)}
+        counts = {"received": pending.received, "pending": len(pending), "pending_unjournaled": pending.unjournaled}
         counts.update(pending.ends.items())
         before, self._published = self._published, counts
         return {name: count - before[name] for name, count in counts.items() if count != before[name]}

@@ -42,12 +42,15 @@ class Tap:
         elif self._dropped and int(now := time.time()) != self._second:
             self._begin_second(now)
 
-    def heard(self, message: Message, invalidation: Invalidation) -> None:
-        """A message has come, and this was decoded of it. What some of the lanes cannot purge ends here."""
+    def heard(self, message: Message, invalidation: Invalidation, ignored: str = "") -> None:
+        """A message has come, and this was decoded of it. What some of the lanes cannot purge ends here.
+
+        `ignored` says why nothing is done about it.
+        """
         now = time.time()
         if self._may(Heard, now):
-            self._say(self._heard(message, invalidation, now))
-        for lane in self._lanes:
+            self._say(self._heard(message, invalidation, ignored, now))
+        for lane in self._lanes if not ignored else ():
             unfit = [target for target in invalidation.targets if not lane.takes(target.kind)]
             if unfit and self._may(Outcome, now):
                 targets, more = shown(unfit)
@@ -80,7 +83,7 @@ class Tap:
         for (end, reason), targets in ends.items():
             self._outcome(node, receipt, end, reason, targets)
 
-    def _heard(self, message: Message, invalidation: Invalidation, now: float) -> Heard:
+    def _heard(self, message: Message, invalidation: Invalidation, ignored: str, now: float) -> Heard:
         targets, more = shown(invalidation.targets)
         return Heard(
             at=now,
@@ -91,7 +94,7 @@ class Tap:
             id=invalidation.id[:LONGEST_TEXT],
             source=invalidation.source[:LONGEST_TEXT],
             soft=invalidation.soft,
-            rejected=tuple(dict.fromkeys(invalidation.rejected)),
+            rejected=tuple(dict.fromkeys((*invalidation.rejected, *([f"ignored: {ignored}"] if ignored else [])))),
         )
 
     def _outcome(self, node: str, receipt: Receipt, end: str, reason: str, targets: Iterable[Target]) -> None:

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from invalidator.pipeline.wishes import Stamp
+
 AFTER_LONGEST = 10.0
 """Seconds that a lane waits for one that it comes after, beyond what that one waits itself: it may be away for hours.
 
@@ -49,7 +51,7 @@ AT_ONCE = Order()
 
 @dataclass(slots=True)
 class Wish:
-    """One item that waits. Times are monotonic seconds; `ts` is its publisher's, on the wall clock.
+    """One item that waits. Times are monotonic seconds; `stamp` has what the oldest message that asked for it said.
 
     `owed` has a bit for each lane that has yet to purge it, which it was `offered` to with that number at last. `since`
     is when it came, `last` when another lane last purged it, and `due` when it may go.
@@ -57,7 +59,7 @@ class Wish:
 
     owed: int
     soft: bool
-    ts: float | None
+    stamp: Stamp
     offered: int
     since: float
     last: float
@@ -106,6 +108,11 @@ class Hold(Generic[Item]):
         yield from self._waiting
         yield from self._delayed
 
+    def items(self) -> Iterator[tuple[Item, Wish]]:
+        """Everything."""
+        yield from self._waiting.items()
+        yield from self._delayed.items()
+
     def __contains__(self, item: object) -> bool:
         return item in self._waiting or item in self._delayed
 
@@ -113,27 +120,30 @@ class Hold(Generic[Item]):
         """Whether what comes now would be one with an item that waits."""
         return item in self._waiting
 
-    def add(self, item: Item, owed: int, offered: int, *, soft: bool, ts: float | None, now: float) -> bool:
+    def add(self, item: Item, owed: int, offered: int, stamp: Stamp, *, soft: bool, now: float) -> bool:
         """Keep an item until the lanes of `owed` have done with it. False: it is one with an item that waits."""
         if known := self._waiting.get(item):
             known.owed |= owed
             known.offered = offered
             known.soft &= soft
+            known.stamp = known.stamp.with_(stamp)
             return False
         early = self._early.pop(item, None)
-        self._waiting[item] = Wish(owed, soft and (not early or early.soft), ts, offered, now, now)
+        self._waiting[item] = Wish(owed, soft and (not early or early.soft), stamp, offered, now, now)
         self._advance(item)
         return True
 
-    def settle(self, item: Item, word: Word, *, soft: bool, again: bool = False, room: bool = True) -> int:
+    def settle(
+        self, item: Item, word: Word, stamp: Stamp, *, soft: bool, again: bool = False, room: bool = True
+    ) -> int:
         """A lane has done with an item, or (`again`) is to do it once more. Returns how many more items wait now.
 
-        Without `room`, an item that waits already waits for both.
+        An item that does not wait yet has this `stamp`. Without `room`, one that does waits for both.
         """
         before = len(self)
         known = self._waiting.get(item)
         if known is None:
-            known = self._waiting[item] = Wish(word.lane, soft and self._was_soft(item), None, 0, word.at, word.at)
+            known = self._waiting[item] = Wish(word.lane, soft and self._was_soft(item), stamp, 0, word.at, word.at)
         self._excuse(item, word.lane)
         known.soft &= soft
         known.last = max(known.last, word.at)
@@ -182,14 +192,15 @@ class Hold(Generic[Item]):
             part.clear()
         return everything
 
-    def drop(self, is_needless: Callable[[Item], bool]) -> int:
-        """Let go of what a flush stands for. Returns how many items that were."""
-        before = len(self)
+    def drop(self, is_needless: Callable[[Item], bool]) -> list[Stamp]:
+        """Let go of what a flush stands for. Returns the stamps of those items."""
+        dropped = []
         for part in (self._waiting, self._delayed):
             for item in [item for item in part if is_needless(item)]:
                 wish = part.pop(item)
                 self.forget(wish.owed, wish.offered)
-        return before - len(self)
+                dropped.append(wish.stamp)
+        return dropped
 
     def forget(self, owed: int, offered: int) -> None:
         """An item that these lanes have yet to purge is not known by name any more."""

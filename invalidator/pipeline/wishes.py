@@ -3,15 +3,34 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from invalidator.messages import Target
 
-Stamps = dict["Target", "float | None"]
-"""Targets, each with the publisher's time (wall seconds) of the oldest message that asked for it, if it said one."""
+
+class Stamp(NamedTuple):
+    """Of the messages that asked for a target: what the oldest said, and whether all of them come again by themselves.
+
+    `ts` is the publisher's time (wall seconds), if it said one; `number` that of the offer it came with: until the
+    target has ended, that offer has not. `journaled`: all of them stand in a journal that this worker reads.
+    """
+
+    ts: float | None
+    number: int
+    journaled: bool = False
+
+    def with_(self, other: Stamp) -> Stamp:
+        """Of two wishes that become one."""
+        older = self if self.number <= other.number else other
+        return (
+            older._replace(journaled=False) if older.journaled and not (self.journaled and other.journaled) else older
+        )
+
+
+Stamps = dict["Target", Stamp]
 
 
 def covers(wider: Target, target: Target) -> bool:
@@ -40,15 +59,21 @@ class Wishes:
         """Whether this target is wished for at least as hard."""
         return target in self.hard or (soft and target in self.soft)
 
-    def put(self, target: Target, ts: float | None, *, soft: bool) -> int:
+    def put(self, target: Target, stamp: Stamp, *, soft: bool) -> int:
         """Wish for a target that is not wished for as hard. Returns how many softer wishes it took the place of."""
         if soft:
-            self.soft[target] = ts
+            self.soft[target] = stamp
             return 0
-        before = len(self.soft)
-        self.soft.pop(target, None)
-        self.hard[target] = ts
-        return before - len(self.soft)
+        if target not in self.soft:
+            self.hard[target] = stamp
+            return 0
+        self.hard[target] = self.soft.pop(target).with_(stamp)
+        return 1
+
+    def join(self, target: Target, stamp: Stamp) -> None:
+        """One more message asks for a target that is wished for as hard."""
+        part = self.hard if target in self.hard else self.soft
+        part[target] = part[target].with_(stamp)
 
     def take(self, limit: int) -> tuple[Stamps, bool]:
         """The oldest wishes of one hardness, at most `limit`; and whether they are soft ones.
@@ -68,26 +93,34 @@ class Wishes:
     def put_back(self, stamps: Stamps, *, soft: bool) -> int:
         """Wish again for what was taken, in front of what came since. Returns how many wishes became one."""
         before = len(self) + len(stamps)
-        # A merge keeps the places of its left side and the values of its right: wanted are the old ones of both.
         if soft:
-            stamps = {target: ts for target, ts in stamps.items() if target not in self.hard}
-            self.soft = stamps | self.soft | stamps
+            for target in stamps.keys() & self.hard.keys():
+                self.join(target, stamps[target])
+            stamps = {target: stamp for target, stamp in stamps.items() if target not in self.hard}
+            self.soft = _in_front(stamps, self.soft)
         else:
-            self.soft = {target: ts for target, ts in self.soft.items() if target not in stamps}
-            self.hard = stamps | self.hard | stamps
+            softer = {target: self.soft.pop(target) for target in stamps.keys() & self.soft.keys()}
+            self.hard = _in_front(_in_front(stamps, softer), self.hard)
         return before - len(self)
 
-    def drop(self, is_needless: Callable[[Target], bool]) -> int:
-        """Forget the needless ones. Returns how many that were."""
-        before = len(self)
-        self.hard = {target: ts for target, ts in self.hard.items() if not is_needless(target)}
-        self.soft = {target: ts for target, ts in self.soft.items() if not is_needless(target)}
-        return before - len(self)
+    def drop(self, is_needless: Callable[[Target], bool]) -> list[Stamp]:
+        """Forget the needless ones. Returns their stamps."""
+        dropped = []
+        for part in (self.hard, self.soft):
+            for target in [target for target in part if is_needless(target)]:
+                dropped.append(part.pop(target))  # noqa: PERF401  a comprehension would hide what it changes
+        return dropped
 
     def clear(self) -> None:
         """Forget all."""
         self.hard.clear()
         self.soft.clear()
+
+
+def _in_front(stamps: Stamps, others: Stamps) -> Stamps:
+    # A merge keeps the places of its left side and the values of its right.
+    both = {target: stamps[target].with_(others[target]) for target in stamps.keys() & others.keys()}
+    return stamps | others | both
 
 
 @dataclass(slots=True)
@@ -96,9 +129,12 @@ class Backlog:
 
     fresh: Wishes = field(default_factory=Wishes)
     again: Wishes = field(default_factory=Wishes)
+    retried: bool = False
+    """Whether those that had failed were chosen last."""
 
     def __len__(self) -> int:
-        return len(self.fresh) + len(self.again)
+        fresh, again = self.fresh, self.again
+        return len(fresh.hard) + len(fresh.soft) + len(again.hard) + len(again.soft)  # asked at each message
 
     def __iter__(self) -> Iterator[Target]:
         yield from self.fresh
@@ -106,24 +142,43 @@ class Backlog:
 
     def has(self, target: Target, *, soft: bool) -> bool:
         """Whether this target is wished for at least as hard."""
-        return self.fresh.has(target, soft=soft) or self.again.has(target, soft=soft)
+        fresh, again = self.fresh, self.again
+        return target in fresh.hard or target in again.hard or (soft and (target in fresh.soft or target in again.soft))
 
-    def put(self, target: Target, ts: float | None, *, soft: bool) -> int:
+    def join(self, target: Target, stamp: Stamp, *, soft: bool) -> None:
+        """One more message asks for a target that is wished for as hard."""
+        (self.fresh if self.fresh.has(target, soft=soft) else self.again).join(target, stamp)
+
+    def put(self, target: Target, stamp: Stamp, *, soft: bool) -> int:
         """Wish for a target. Returns how many wishes became one with others."""
-        return 1 if self.has(target, soft=soft) else self.fresh.put(target, ts, soft=soft)
+        if not self.has(target, soft=soft):
+            return self.fresh.put(target, stamp, soft=soft)
+        self.join(target, stamp, soft=soft)
+        return 1
 
-    def put_aside(self, target: Target, ts: float | None, *, soft: bool) -> int:
+    def put_aside(self, target: Target, stamp: Stamp, *, soft: bool) -> int:
         """It has failed: try it again later, unless it is wished for anyway. Returns as `put`."""
-        return 1 if self.fresh.has(target, soft=soft) else self.again.put(target, ts, soft=soft)
+        if not self.fresh.has(target, soft=soft):
+            return self.again.put(target, stamp, soft=soft)
+        self.fresh.join(target, stamp)
+        return 1
 
-    def wish_again(self) -> int:
-        """What was put aside is as good as fresh, behind what is. Returns as `put`."""
-        again, self.again = self.again, Wishes()
-        hard = sum(self.put(target, ts, soft=False) for target, ts in again.hard.items())
-        return hard + sum(self.put(target, ts, soft=True) for target, ts in again.soft.items())
+    def choose(self, *, fresh: bool, again: bool) -> Wishes:
+        """What is taken next, of those that may be: each by itself, and in turn.
 
-    def drop_covered(self, wider: Sequence[Target]) -> int:
-        """Forget what these contain. Returns how many that was."""
+        Who has failed may be the reason for which others would.
+        """
+        self.retried = again and not (fresh and self.retried)
+        return self.again if self.retried else self.fresh
+
+    def items(self) -> Iterator[tuple[Target, Stamp]]:
+        """Everything, with its stamp."""
+        for wishes in (self.fresh, self.again):
+            yield from wishes.hard.items()
+            yield from wishes.soft.items()
+
+    def drop_covered(self, wider: Sequence[Target]) -> list[Stamp]:
+        """Forget what these contain. Returns their stamps."""
 
         def is_covered(target: Target) -> bool:
             return any(covers(one, target) for one in wider)

@@ -7,24 +7,27 @@ from __future__ import annotations
 
 import select
 import signal
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from invalidator.errors import DecodeError
-from invalidator.logs import Logger, Occasionally
-from invalidator.messages import Gap, Invalidation, Message
+from invalidator.channel import Drained, HeardOut
+from invalidator.messages import Gap
 from invalidator.slots import READY, STOPPING, clock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
-    from invalidator.messages import RejectReason
+    from invalidator.logs import Logger
+    from invalidator.pipeline.delivery import Delivery
     from invalidator.pipeline.dispatcher import Dispatcher
+    from invalidator.pipeline.inheritance import Inheritance
+    from invalidator.pipeline.intake import Intake
     from invalidator.pipeline.liaison import Liaison
+    from invalidator.pipeline.publishers import Publishers
     from invalidator.pipeline.subscriber import Subscriber
     from invalidator.signals import Signals, Waker
     from invalidator.slots import WorkerSlots
+    from invalidator.wire.sideline import Sideline
 
 LONGEST_WAIT = 0.25
 """Seconds between two beats of an idle loop: far below any deadline that somebody measures them by."""
@@ -36,13 +39,18 @@ READY_PATIENCE = 6.0
 class Surroundings:
     """What the process brings along: its signals, what ends its wait, and its ties to the supervisor.
 
-    `lifeline` is a pipe that ends with the supervisor, `liaison` what the two say to each other.
+    `lifeline` is a pipe that ends with the supervisor, `liaison` what the two say to each other. `sideline` asks the
+    Redis of the messages what their own connection cannot, and `publishers` are told there that the worker lives, and
+    what became of their messages. `inheritance` is what another process hears for this one.
     """
 
     signals: Signals
     waker: Waker
     lifeline: int
     liaison: Liaison
+    sideline: Sideline
+    publishers: Publishers
+    inheritance: Inheritance
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,25 +68,25 @@ class Worker:
     def __init__(
         self,
         subscriber: Subscriber,
-        decode: Callable[[Message], Invalidation],
+        intake: Intake,
+        delivery: Delivery,
         dispatcher: Dispatcher,
         slots: WorkerSlots,
         surroundings: Surroundings,
         events: Events,
         log: Logger,
-        *,
-        flush_on_start: bool,
     ) -> None:
         self._subscriber = subscriber
-        self._decode = decode
+        self._intake = intake
+        self._delivery = delivery
         self._dispatcher = dispatcher
         self._slots = slots
         self._surroundings = surroundings
         self._events = events
         self._liaison = surroundings.liaison
+        self._publishers = surroundings.publishers
+        self._inheritance = surroundings.inheritance
         self._log = log
-        self._flush_on_start = flush_on_start
-        self._seldom = Occasionally(10.0)
         self._confirmed: float | None = None
         self._ready = self._orphaned = self._subscribed = False
 
@@ -93,28 +101,59 @@ class Worker:
         self._subscriber.close()
         self._vouch()
         if not self._orphaned:
-            self._dispatcher.stop(deadline)
+            self._hand_over(clock() + stop_timeout / 2)
+            self._liaison.say(Drained(self._dispatcher.stop(deadline)))
+            self._delivery.stop(deadline)
+            self._publishers.stop(deadline, has_successor=self._liaison.orders.has_successor)
+        self._surroundings.sideline.close()
         self._slots.beat(clock())
 
     def _hear_out(self, deadline: float) -> None:
         """Take what Redis has sent us by now: it counts as delivered there, and will not be sent again."""
         self.turn(clock())
+        if self._liaison.orders.has_successor:
+            self._subscriber.sound_out(clock())
+            while self._subscriber.is_sounding() and not self._orphaned and clock() < deadline:
+                self.turn(self._wait())
         while self._subscriber.behind and clock() < deadline:
             self.turn(clock())
         if self._subscriber.behind:
             self._log.error("worker.cut_off", unread_bytes=self._subscriber.behind)
 
+    def _hand_over(self, deadline: float) -> None:
+        """To a successor, which has heard everything since: say so, and go on purging while something waits its time.
+
+        From here on the successor vouches, so ours has been taken back before. A stop makes rebounds and delays short.
+        """
+        if not self._subscriber.is_heard_out:
+            return
+        self._liaison.say(HeardOut())
+        self._events.announce()
+        while not (self._dispatcher.is_idle() or self._liaison.orders.paused or self._orphaned or clock() > deadline):
+            self._slots.beat(clock())
+            self._liaison.turn(clock(), self._subscriber, self._delivery, self._dispatcher)
+            self._dispatcher.turn()
+            self._surroundings.sideline.turn()
+            self._publishers.turn(clock())
+            self._wait()
+
     def turn(self, now: float) -> None:
         """One turn of the loop: what has arrived goes all the way down; then what has become due is done."""
         self._slots.beat(now)
-        self._liaison.turn(now, self._subscriber, self._dispatcher)
+        self._liaison.turn(now, self._subscriber, self._delivery, self._dispatcher)
+        self._inherit(now)
+        self._surroundings.sideline.turn()
         for arrived in self._subscriber.turn(now):  # arrives
             if isinstance(arrived, Gap):
                 self._gap(arrived, now)
             else:
-                invalidations = self._decoded(arrived)  # decoded
-                self._dispatcher.dispatch(invalidations, now)  # coalesced and dispatched, lane by lane
+                invalidations = self._intake.take(arrived)  # decoded
+                self._delivery.heard(invalidations, now)  # coalesced and dispatched, lane by lane
+        for gap in self._delivery.turn(now):
+            self._declare(gap)
         self._dispatcher.turn()  # purged and acknowledged: here, or on the lanes' own threads
+        self._publishers.turn(now)
+        self._liaison.unheard(self._publishers.trouble)
         self._vouch()
         self._become_ready()
 
@@ -127,6 +166,7 @@ class Worker:
                 poll.register(fd, select.POLLIN)
         now = clock()
         seconds = min(LONGEST_WAIT, self._subscriber.next_due(now), self._dispatcher.next_due(now))
+        seconds = min(seconds, self._delivery.next_due(now), self._publishers.next_due(now))
         # poll() takes milliseconds and a wait that is rounded down would spin until its time has come.
         for fd, _ in poll.poll(int(seconds * 1000 + 0.999)):
             if fd == self._surroundings.waker.fileno():
@@ -138,49 +178,39 @@ class Worker:
         # The lifeline's other end is the supervisor's alone: at its end of file, nobody is left to work for.
         return self._orphaned or signal.SIGTERM in self._surroundings.signals.take()
 
-    def _decoded(self, messages: Iterable[Message]) -> list[Invalidation]:
-        invalidations = []
-        received = 0
-        for message in messages:
-            received += 1
-            try:
-                invalidation = self._decode(message)
-            except DecodeError as error:
-                self._reject(error.reason, message, str(error))
-                if self._liaison.tap.on:
-                    self._liaison.tap.heard(message, Invalidation((), rejected=(error.reason,)))
-                continue
-            invalidations.append(invalidation)
-            if self._liaison.tap.on:
-                self._liaison.tap.heard(message, invalidation)
-            for reason in invalidation.rejected:
-                self._reject(reason, message, f"one target: {reason}")
-        self._slots.add("received", received)
-        self._slots.last_message(time.time())
-        return invalidations
-
-    def _reject(self, reason: RejectReason, message: Message, detail: str) -> None:
-        self._slots.add(f"rejected:{reason}")
-        held = self._seldom.due(reason, clock())
-        if held is not None:
-            channel = message.channel.decode("utf-8", "backslashreplace")
-            self._log.warning("message.rejected", reason=reason, channel=channel, detail=detail, held_back=held)
+    def _inherit(self, now: float) -> None:
+        """What our predecessor has left for us to repair."""
+        orders = self._liaison.orders
+        if gap := self._inheritance.learn(orders):
+            self._gap(gap, now)
+        if undone := self._inheritance.undone(orders):
+            self._delivery.make_up_for(undone, now)
 
     def _gap(self, gap: Gap, now: float) -> None:
+        if self._inheritance.holds_back(gap):
+            self._dispatcher.flush(gap, now, spared=self._inheritance.heard)
+            self._confirmed = self._confirmed or now
+            return
+        if gap.cause != "start":
+            self._slots.add(f"reconnect:{gap.cause}")
+        self._delivery.gap(gap, now)
+        self._confirmed = self._confirmed or now
+        self._declare(gap)
+
+    def _declare(self, gap: Gap) -> None:
         self._slots.add(f"gap:{gap.cause}")
         self._slots.add("gap_ns", int((gap.ended - gap.began) * 1e9))
         if gap.cause != "start":
-            self._slots.add(f"reconnect:{gap.cause}")
             self._log.warning("gap", cause=gap.cause, seconds=gap.ended - gap.began)
-        # Memory is flushed at every start: it costs a refill, and an application may have outlived the last daemon.
-        self._dispatcher.flush(gap, now, only_inline=gap.cause == "start" and not self._flush_on_start)
-        self._confirmed = self._confirmed or now
         self._events.gap(gap)
 
     def _vouch(self) -> None:
-        until = self._subscriber.alive_until()
+        until = self._delivery.proven_until(self._subscriber.alive_until(), clock())
         self._slots.subscribed_until(until)
-        self._dispatcher.vouch(self._subscriber.current_until())
+        self._slots.server(self._subscriber.server)
+        # A predecessor that has not heard everything yet still vouches for what it hears, and we do not for that.
+        current = self._delivery.current_until(self._subscriber.current_until())
+        self._dispatcher.vouch(current if self._inheritance.may_vouch else 0.0)
         if (until > 0) != self._subscribed:
             self._subscribed = until > 0
             self._events.announce()
@@ -188,7 +218,9 @@ class Worker:
     def _become_ready(self) -> None:
         if self._ready or self._confirmed is None:
             return
-        settled = self._dispatcher.is_settled()
+        if not self._delivery.is_settled():
+            return  # the promise is not there yet, and waiting for it has no end
+        settled = self._dispatcher.is_settled() and self._publishers.has_spoken
         if settled or clock() - self._confirmed > READY_PATIENCE:
             self._ready = True
             self._slots.state(READY)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from invalidator.screen.paint import Line, Piece, line, plain
 from invalidator.screen.text import ago, by, count, duration, fit, latency, left, moment, rate, right, visible, width
-from invalidator.screen.words import by_backend, gaps, has_failed, losses, sentences, skipped
+from invalidator.screen.words import by_backend, gaps, handover, has_failed, losses, sentences, skipped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -69,9 +69,15 @@ def drawn_worker(worker: Worker, now: float, columns: int) -> Iterator[Line]:
     """One worker, and its lanes."""
     yield from worker_lines(worker, now, columns)
     facts = [f"last message {ago(worker.last_message, now)}", f"gaps {gaps(worker)}"]
+    if worker.heartbeat == "ping":
+        facts.append(f"heartbeat ping only: {visible(worker.heartbeat_detail)}")
     if worker.restarts:
         facts.append(f"restarts {by(worker.restarts)}")
+    if worker.handover:
+        facts.append(handover(worker.handover))
     yield from _flowing([Piece(f"  {fact}") for fact in facts], columns)
+    if worker.unheard:
+        yield from _sentence(f"publish --wait {worker.unheard}", columns, "warning")
     yield lane_head(columns)
     yield from lane_lines(worker, now, columns)
 
@@ -98,6 +104,8 @@ def worker_lines(worker: Worker, now: float, columns: int) -> Iterator[Line]:
         heard = Piece(f"  subscribed{since}")
     else:
         heard = Piece("  not subscribed", "bad" if up else "")
+    if worker.delivery == "journal":
+        said.append("  journal")
     facts = [*map(Piece, said), heard, Piece(f"  {rate(worker.rate)}")]
     state = line(
         "  ", Piece(worker.state, "good" if up else "bad"), Piece("  paused" if worker.paused else "", "warning")
@@ -131,7 +139,7 @@ def lane_lines(worker: Worker, now: float, columns: int) -> Iterator[Line]:
                 node = left(lane.node, _room(columns) - 2) + right(count(lane.pending_here), _NUMBER)
                 yield line(f"    {node}{' ' * (_shown(columns) - 1) * _NUMBER}  ", last(lane, now))
         if given_up := losses(backend):
-            yield line("    ", Piece(fit(f"{given_up}: see dead-letters in the state_dir", columns - 4), "warning"))
+            yield line("    ", Piece(fit(f"{given_up}: see invalidator deadletter list", columns - 4), "warning"))
 
 
 def lane_height(worker: Worker) -> int:
@@ -156,6 +164,8 @@ def last(lane: Lane, now: float) -> Piece:
         return Piece(f"{fit(failure.reason, _LAST - 11)} {ago(failure.at, now)}", "bad")
     if lane.flush_owed:
         return Piece("flush owed", "warning")
+    if lane.behind is not None:
+        return Piece(f"behind {duration(lane.behind)}", "warning")
     return Piece(f"purged {ago(lane.last_purge, now)}" if lane.last_purge else "nothing yet")
 
 

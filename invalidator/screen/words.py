@@ -14,7 +14,7 @@ from invalidator.screen.text import ago, by, count, duration, plural, rate
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from invalidator.status import Failure, Lane, Status, Worker
+    from invalidator.status import Failure, Handover, Lane, Status, Worker
 
 Tone = Literal["ok", "warn", "bad", "idle"]
 STATE_TONES: dict[str, Tone] = {"running": "ok", "starting": "idle", "degraded": "bad", "stopping": "warn"}
@@ -28,7 +28,25 @@ def standing(worker: Worker) -> tuple[Tone, str]:
         return tone, worker.state + (f", next try in {duration(worker.next_try)}" if worker.next_try else "")
     if not worker.subscribed:
         return "bad", "RUNNING, not subscribed"
-    return ("warn", "RUNNING, paused") if worker.paused else ("ok", "RUNNING")
+    if worker.paused:
+        return "warn", "RUNNING, paused"
+    if worker.handover:
+        return "warn" if worker.handover.trouble else "ok", f"RUNNING, {handover(worker.handover)}"
+    return "ok", "RUNNING"
+
+
+def handover(replaced: Handover) -> str:
+    """How far a worker is with being replaced."""
+    match replaced.state:
+        case "waiting":
+            return "to be replaced when it is its turn"
+        case "starting":
+            return "successor starting" if replaced.trouble is None else "successor not ready"
+        case "draining":
+            return "predecessor draining"
+        case "backoff":
+            again = f", next try in {duration(replaced.next_try)}" if replaced.next_try else ""
+            return f"successor failed{again}"
 
 
 def lane_tone(lane: Lane) -> Tone:

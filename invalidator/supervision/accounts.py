@@ -1,11 +1,11 @@
-"""What a worker has told its supervisor over the channel, kept until it says otherwise or ends."""
+"""What a worker's process has told its supervisor over the channel, kept until it says otherwise or ends."""
 
 from __future__ import annotations
 
 from collections import deque
 from typing import TYPE_CHECKING
 
-from invalidator.channel import Dropped, Heard, LaneReport, Outcome, Subscription
+from invalidator.channel import Drained, Dropped, Heard, HeardOut, LaneReport, Outcome, Retried, Subscription, Unheard
 from invalidator.screen.words import failure
 from invalidator.status import Event, Failure
 
@@ -36,11 +36,18 @@ class Errors:
 
 
 class Account:
-    """One worker's. `watch` is called with each line for a tap, while there is somebody who looks on."""
+    """One process's. `watch` is called with each line for a tap, while there is somebody who looks on."""
 
     def __init__(self, worker: str, errors: Errors) -> None:
         self.subscription: Subscription | None = None
         self.lanes: dict[tuple[str, str], LaneReport] = {}
+        self.unheard = ""
+        """Why publishers that wait do not hear of it; empty if they do."""
+        self.heard_out = False
+        """Whether it has heard all that was published before its successor was subscribed."""
+        self.undone: tuple[str, ...] | None = None
+        """The backends for which it has left something undone at its end; None while it has not said so."""
+        self._retried: list[Retried] = []
         self._worker = worker
         self._errors = errors
 
@@ -51,15 +58,23 @@ class Account:
                 self._subscription(packet)
             case LaneReport():
                 self._lane(packet)
+            case Retried():
+                self._retried.append(packet)
+            case HeardOut():
+                self.heard_out = True
+            case Drained():
+                self.undone = packet.undone
+            case Unheard():
+                self.unheard = packet.why
             case Heard() | Outcome() | Dropped():
                 watch(packet)
             case _:
                 pass
 
-    def forget(self) -> None:
-        """Its process has ended: what it said of itself is true no more."""
-        self.subscription = None
-        self.lanes.clear()
+    def take_retried(self) -> list[Retried]:
+        """What it has said of dead letters since this was asked last."""
+        said, self._retried = self._retried, []
+        return said
 
     def trouble(self) -> Failure | None:
         """Why there is no subscription, if it is known."""

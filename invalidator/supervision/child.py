@@ -1,67 +1,77 @@
-"""One worker seen from outside: its process, its state in words that operators know, and when to do what with it."""
+"""One worker through all the processes that are it, one after another: its state in words that operators know.
+
+It is replaced without a pause (make before break): the successor starts beside it, and only when that one is ready and
+subscribed is the elder asked to end. So up to two processes stand for one worker: the one in charge, and either one
+that is to be, or one that was and purges what it still has.
+"""
 
 from __future__ import annotations
 
-import os
 import random
-import signal
-import time
 from typing import TYPE_CHECKING
 
-from invalidator.backoff import RESTART_WINDOW, restart_delay
-from invalidator.slots import READY, alive_for, is_subscribed
-from invalidator.status import Event, Failure, WorkerState
-from invalidator.supervision.contact import Contact
+from msgspec.structs import replace
+
+from invalidator.backoff import equal_jitter
+from invalidator.channel import Orders
+from invalidator.supervision.deaths import Deaths
+from invalidator.supervision.handover import READY_WITHIN, Birth, Handover
 from invalidator.supervision.history import History
-from invalidator.supervision.metrics import PLANNED_RESTARTS, RESTART_REASONS, Totals, WorkerView
+from invalidator.supervision.incarnation import exit_text
+from invalidator.supervision.metrics import Totals, WorkerView
+from invalidator.supervision.recycling import Recycling
+from invalidator.supervision.reload import heard_on
 from invalidator.topology.gaps import gap_policy
 
 if TYPE_CHECKING:
-    from multiprocess.context import ForkProcess
+    from collections.abc import Iterator
 
-    from invalidator.channel import Channel
     from invalidator.logs import Logger
-    from invalidator.slots import Region, Snapshot
+    from invalidator.slots import End, Snapshot
+    from invalidator.status import WorkerState
     from invalidator.supervision.accounts import Errors
+    from invalidator.supervision.contact import Watch
+    from invalidator.supervision.incarnation import Incarnation
     from invalidator.topology.models import SupervisorSettings, Topology, WorkerSpec
 
 
 class Child:
-    """A worker of the topology, through all the processes that are it one after another."""
+    """A worker of the topology."""
 
     def __init__(self, spec: WorkerSpec, topology: Topology, log: Logger, errors: Errors, now: float) -> None:
         self.spec = spec
         self.topology = topology
-        self.state: WorkerState = "BACKOFF"
-        self.contact = Contact(spec.name, errors)
+        self.current: Incarnation | None = None
+        self.successor: Incarnation | None = None
+        self.leaving: Incarnation | None = None
+        self.handover: Handover | None = None
+        self.orders = Orders()
         self.history = History()
-        self.last_exit: Failure | None = None
-        self.process: ForkProcess | None = None
-        self.region: Region | None = None
         self.totals = Totals()
-        self.restarts = dict.fromkeys(RESTART_REASONS, 0)
         self._log = log.bind(worker=spec.name)
-        self._errors = errors
-        self._began = now
-        self._due = now
-        self._crashes: list[float] = []
-        self._failures = 0
-        self._heard = now
-        self._was_ready = False
-        self._killed_as: str | None = None
-        self._planned = "reload"
-        self._next_spec: tuple[WorkerSpec, Topology] | None = None
+        self.deaths = Deaths(spec.name, self._log, errors, now)
+        self._recycling = Recycling()
+        self._tried: Handover | None = None
+        self._is_over = False
         self._starts = 0
+
+    def __iter__(self) -> Iterator[Incarnation]:
+        """Its processes that have not been reaped, the one in charge first."""
+        return (one for one in (self.current, self.successor, self.leaving) if one is not None)
+
+    @property
+    def state(self) -> WorkerState:
+        """That of the process in charge; without one, what is being waited for."""
+        if self.current:
+            return self.current.state
+        if self._is_over:
+            return "STOPPING" if any(True for _ in self) else "EXITED"
+        return "BACKOFF"
 
     @property
     def pid(self) -> int | None:
-        """The process id, while there is a process."""
-        return self.process.pid if self.process else None
-
-    @property
-    def starts(self) -> int:
-        """How many processes have been this worker."""
-        return self._starts
+        """The process in charge, if there is one."""
+        return self.current.pid if self.current else None
 
     def is_up(self) -> bool:
         """Whether it runs and is ready."""
@@ -69,202 +79,247 @@ class Child:
 
     def is_subscribed(self, now: float) -> bool:
         """Whether its subscription is known to be alive."""
-        return self.region is not None and is_subscribed(self.region, now)
+        return self.current is not None and self.current.is_subscribed(now)
 
-    @property
-    def due(self) -> float:
-        """The monotonic second of the next start, while it waits for that."""
-        return self._due
+    def is_settled(self, now: float) -> bool:
+        """Whether it is as it is to be: up and subscribed, and one process."""
+        return self.is_up() and self.is_subscribed(now) and not (self.handover or self.successor or self.leaving)
 
     def uptime(self, now: float) -> float | None:
-        """Seconds since it was forked, while there is a process."""
-        return now - self._began if self.process else None
+        """Seconds since the process in charge was forked."""
+        return now - self.current.began if self.current else None
 
     def words(self) -> Snapshot:
-        """Its counters, over all the processes that it has been."""
-        live = self.region.snapshot() if self.region else None
-        return self.totals.plus(live, [lane.backend for lane in self.spec.backends])
-
-    def begin(self, region: Region, process: ForkProcess, channel: Channel, now: float) -> None:
-        """It has been forked, with the orders that there were."""
-        self.region, self.process = region, process
-        self.contact.begin(channel)
-        self._began = now
-        self.state = "STARTING"
-        self._heard = now
-        self._was_ready = False
-        self._killed_as = None
-        self._starts += 1
-        self._log.info("worker.forked", pid=process.pid)
-
-    def unborn(self, error: str, now: float) -> None:
-        """It could not be forked: that counts as a death before it was ready."""
-        self._failures += 1
-        self._due = now + self._delay(now)
-        self._log.error("worker.unborn", error=error, delay=self._due - now)
-        self.last_exit = Failure(at=time.time(), reason="unborn", detail=error)
-
-    def is_due(self, now: float) -> bool:
-        """Whether it is time to fork it."""
-        return self.state == "BACKOFF" and now >= self._due
-
-    def next_due(self, now: float, settings: SupervisorSettings) -> float:
-        """Seconds until something has to be done with it, if nothing happens before."""
-        if self.state == "EXITED":
-            return float("inf")
-        if self.state in ("BACKOFF", "STOPPING"):
-            return max(0.0, self._due - now)
-        return max(0.0, settings.heartbeat_timeout - self.silent_for(now)) + 0.001
-
-    def look(self, now: float, settings: SupervisorSettings) -> None:
-        """Notice what it says of itself, and kill it if it says nothing or does not stop in time."""
-        if self.process is None or self.region is None:
-            return
-        self.contact.repeat()
-        if self.state == "STARTING" and self.region.word("state") >= READY:
-            self.state = "RUNNING"
-            self._was_ready = True
-            self._failures = 0
-        if self.state == "STOPPING" and now >= self._due:
-            self._log.error("worker.killed", reason="did not stop in time", pid=self.pid)
-            self.kill()
-            self._due = float("inf")
-        elif self.state in ("STARTING", "RUNNING") and self.silent_for(now) > settings.heartbeat_timeout:
-            self._log.error("worker.killed", reason="hung", pid=self.pid, silent=self.silent_for(now))
-            self._killed_as = "hung"
-            self.kill()
-            self._heard = now  # one kill is enough: the kernel may take a moment
-
-    def excuse(self, now: float) -> None:
-        """The supervisor itself was held up until now: a silence before says nothing about the worker."""
-        self._heard = now
-
-    def stop(self, now: float, timeout: float) -> None:
-        """Ask it to end, for good; `look` kills it once `timeout` seconds have passed."""
-        self._next_spec = None  # a replacement that was under way is not wanted any more
-        if self.process is None:
-            self.state = "EXITED"
-        else:
-            self._ask_to_end(now + timeout)
-
-    def replace(self, spec: WorkerSpec, topology: Topology, now: float) -> None:
-        """Run this from now on: the process that there is stops, and its successor starts when it has."""
-        self._planned = "reload"
-        if self.process is None:
-            self.spec, self.topology, self._due, self._failures = spec, topology, now, 0
-            return
-        self._next_spec = (spec, topology)
-        self._ask_to_end(now + topology.supervisor.stop_timeout)
-
-    def restart(self, now: float) -> None:
-        """Stop the process and start another one, because somebody has asked for that."""
-        spec, topology = self._next_spec or (self.spec, self.topology)
-        self.replace(spec, topology, now)
-        self._planned = "requested"
-
-    def adopt(self, spec: WorkerSpec, topology: Topology) -> None:
-        """A new topology says the same of it: the process goes on, and its successors are made from the new one."""
-        if self._next_spec:
-            self._next_spec = (spec, topology)
-        else:
-            self.spec, self.topology = spec, topology
-
-    def kill(self) -> None:
-        """End it at once."""
-        self._signal(signal.SIGKILL)
-
-    def reap(self, now: float) -> bool:
-        """Whether its process has ended since the last call; what follows from that is decided here."""
-        if self.process is None or self.process.exitcode is None:
-            return False
-        code = self.process.exitcode
-        pid = self.process.pid
-        # Its last words may be later than our last look.
-        self._was_ready = self._was_ready or (self.region is not None and self.region.word("state") >= READY)
-        self._fold()
-        self.process.join()
-        self.process.close()
-        self.process = None
-        self.contact.end()
-        if self.state == "STOPPING" and not self._next_spec:
-            self.state = "EXITED"
-            self._log.info("worker.stopped", pid=pid, exit=code)
-            return True
-        self._restart(code, pid, now)
-        return True
+        """Its counters, over all the processes that it has been and is."""
+        return self.totals.plus([one.words() for one in self], [lane.backend for lane in self.spec.backends])
 
     def view(self, now: float) -> WorkerView:
         """What the metrics show of it."""
-        return WorkerView(self.spec.name, self.words(), self.is_up(), self.is_subscribed(now), self.restarts)
+        return WorkerView(self.spec.name, self.words(), self.is_up(), self.is_subscribed(now), self.deaths.restarts)
 
-    def _restart(self, code: int, pid: int | None, now: float) -> None:
-        reason = self._reason(code)
-        if self._next_spec:
-            (self.spec, self.topology), self._next_spec = self._next_spec, None
-            self._failures = 0
-            delay = 0.0
+    def order(
+        self, *, paused: bool | None = None, tapped: bool | None = None, retries: dict[str, int] | None = None
+    ) -> None:
+        """Want something else of its processes from now on, and of their successors."""
+        paused = self.orders.paused if paused is None else paused
+        tapped = self.orders.tapped if tapped is None else tapped
+        retries = self.orders.retries if retries is None else retries
+        self.orders = replace(self.orders, paused=paused, tapped=tapped, retries=retries)
+        for one in self:
+            one.contact.order(replace(one.contact.orders, paused=paused, tapped=tapped, retries=retries))
+
+    def next_due(self, now: float, settings: SupervisorSettings) -> float:
+        """Seconds until something has to be done with it, if nothing happens before."""
+        due = [one.next_due(now, settings) for one in self]
+        if self.state == "BACKOFF":
+            due.append(self.deaths.due - now)
+        if self.successor:
+            due.append(self.successor.began + READY_WITHIN - now)
+        elif self.handover and self.handover.due > now:  # one that only waits for others is woken by what they do
+            due.append(self.handover.due - now)
+        elif self.current and not self.handover:
+            due.append(self._recycling.next_due(self.current, now))
+        return max(0.0, min(due, default=float("inf")))
+
+    def is_due(self, now: float) -> bool:
+        """Whether it is time to fork a process that is in charge at once, as there is none."""
+        return self.state == "BACKOFF" and now >= self.deaths.due
+
+    def is_handing_over(self) -> bool:
+        """Whether it has a second process because of a handover."""
+        return self.successor is not None or self.leaving is not None
+
+    def wants_successor(self, now: float) -> bool:
+        """Whether it is time to fork one that is to take over."""
+        if self.handover is None or self.current is None or self.is_handing_over():
+            return False
+        return self.current.state != "STOPPING" and now >= self.handover.due
+
+    def birth(self, code: object) -> Birth:
+        """What the process is made from that is due. `code` is that of all plugins."""
+        wanted, current = self.handover, self.current
+        if wanted is None or current is None:
+            return Birth(self.spec, self.topology, self.orders, is_restart=self._starts > 0)
+        heard: frozenset[str] = frozenset()  # a proof is one about one server, and one reading of its messages
+        if current.code == code and current.server:
+            heard = heard_on(current.topology, current.spec, wanted.topology, wanted.spec)
+        orders = replace(self.orders, predecessor="hears")
+        return Birth(wanted.spec, wanted.topology, orders, is_restart=True, heard=heard)
+
+    def begin(self, one: Incarnation) -> None:
+        """It has been forked, as `birth` said."""
+        self._starts += 1
+        if self.current is None:
+            self.current = one
+            self._log.info("worker.forked", pid=one.pid)
         else:
-            self._crashes = [at for at in self._crashes if now - at < RESTART_WINDOW]
-            if self._was_ready:
-                self._crashes.append(now)
-            else:
-                self._failures += 1
-            delay = self._delay(now)
-        self.restarts[reason] += 1
-        self.state = "BACKOFF"
-        self._due = now + delay
-        say = self._log.info if reason in PLANNED_RESTARTS else self._log.warning
-        say("worker.restarting", pid=pid, reason=reason, exit=code, delay=delay)
-        if reason not in PLANNED_RESTARTS:
-            self.last_exit = Failure(at=time.time(), reason=reason, detail=_exit_text(code))
-            event = Event(
-                at=self.last_exit.at, worker=self.spec.name, what="died", detail=f"{reason}: {_exit_text(code)}"
-            )
-            self._errors.add(event)
+            self.successor, self._tried = one, self.handover
+            self._log.info("worker.successor_forked", pid=one.pid, beside=self.pid)
 
-    def _ask_to_end(self, deadline: float) -> None:
-        if self.state == "STOPPING":
-            self._due = min(self._due, deadline)
+    def unborn(self, error: str, now: float) -> None:
+        """It could not be forked. A process that is there goes on."""
+        if self.current is None or self.handover is None:
+            self.deaths.unborn(error, now, self.topology.supervisor.restart)
+        else:
+            self._retry(self.handover, "unborn", error, now)
+
+    def look(self, now: float, settings: SupervisorSettings) -> None:
+        """Notice what its processes say of themselves, and do what follows from that."""
+        for one in self:
+            one.look(now, settings)
+        if self.current and self.current.was_ready and not self.handover:
+            self.deaths.forgive(now)
+        if self.successor and self.successor.is_well(now):
+            self._take_over(self.successor, now)
+        elif self.successor and now - self.successor.began > READY_WITHIN:
+            self.successor.kill("early")
+        if self.leaving and self.leaving.contact.account.heard_out:
+            self._tell_of_predecessor(heard_out=True)
+        if self.current and self.is_up() and not self.handover and (why := self._recycling.wanted(self.current, now)):
+            self._log.info("worker.recycled", pid=self.pid, reason=why)
+            self.restart(now, "recycled")
+
+    def excuse(self, now: float) -> None:
+        """The supervisor itself was held up until now: a silence before says nothing about the worker."""
+        for one in self:
+            one.excuse(now)
+
+    def stop(self, now: float, timeout: float) -> None:
+        """Ask all its processes to end, for good; `look` kills them once `timeout` seconds have passed."""
+        self.handover = None  # a successor that was under way is not wanted any more
+        self._is_over = True
+        for one in self:
+            one.ask_to_end(now + timeout)
+
+    def kill(self) -> None:
+        """End it at once."""
+        for one in self:
+            one.kill()
+
+    def replace(self, spec: WorkerSpec, topology: Topology, now: float, reason: str = "reload") -> None:
+        """Run this from now on. The process that there is goes on until its successor is ready."""
+        if self.current is None:
+            self.spec, self.topology, self.handover = spec, topology, None
+            self.deaths.forgive(now)
             return
-        self.state = "STOPPING"
-        self._due = deadline
-        self._signal(signal.SIGTERM)
+        self.handover = Handover(spec, topology, reason, due=now)
+        if self.successor:
+            self.successor.kill()  # it is none of this one
+        if self._breaks_first(self.current):
+            self.current.ask_to_end(now + topology.supervisor.stop_timeout)
 
-    def _delay(self, now: float) -> float:
-        pace, chance = self.topology.supervisor.restart, random.random()
-        return restart_delay(self._crashes, self._failures, now, first=pace.first, longest=pace.longest, chance=chance)
+    def restart(self, now: float, reason: str = "requested") -> None:
+        """Replace the process by another one of the same."""
+        wanted = self.handover
+        if wanted is None:
+            self.replace(self.spec, self.topology, now, reason)
+        elif wanted.failures:
+            self.replace(wanted.spec, wanted.topology, now, reason)
+        # else: what is under way is what was asked for
 
-    def _reason(self, code: int) -> str:
-        if self._next_spec:
-            return self._planned
-        if self._killed_as:
-            return self._killed_as
-        if not self._was_ready:
-            return "early"
-        return "signal" if code < 0 else "crash"
+    def adopt(self, spec: WorkerSpec, topology: Topology) -> None:
+        """A new topology says the same of it: the process goes on, and its successors are made from the new one."""
+        if self.handover:
+            self.handover.spec, self.handover.topology = spec, topology
+        else:
+            self.spec, self.topology = spec, topology
 
-    def silent_for(self, now: float) -> float:
-        """Seconds since its process last showed that its loop turns; one that has not yet is as old as its fork."""
-        return min(alive_for(self.region, now) if self.region else 0.0, now - self._heard)
+    def reap(self, now: float, watch: Watch) -> bool:
+        """Whether a process of it has ended since the last call; what follows from that is decided here."""
+        ended = [one for one in self if one.exitcode is not None]
+        for one in ended:
+            one.contact.hear_out(watch)
+            code, words = one.bury()
+            if one is self.successor:
+                self._successor_ended(one, code, words, now)
+            elif one is self.leaving:
+                self._predecessor_ended(one, code, words)
+            else:
+                self._current_ended(one, code, words, now)
+        return bool(ended)
 
-    def _fold(self) -> None:
-        if self.region:
-            # What was left is the successor's to repair, by the flush that it begins with, if it has one.
-            spec, topology = self._next_spec or (self.spec, self.topology)
-            lanes = {lane.backend: gap_policy(topology, spec, lane) is not None for lane in spec.backends}
-            self.totals.fold(self.region.snapshot(), lanes)
-            self.region = None
+    def _breaks_first(self, current: Incarnation) -> bool:
+        # One that has never been ready is no use to anybody beside its successor.
+        return current.state != "RUNNING"
 
-    def _signal(self, number: signal.Signals) -> None:
-        # The process is ours and not reaped yet, so its id cannot belong to anybody else.
-        if self.process is not None and self.process.pid and self.process.exitcode is None:
-            os.kill(self.process.pid, number)
+    def _take_over(self, successor: Incarnation, now: float) -> None:
+        elder, self.current, self.successor, self.leaving = self.current, successor, None, self.current
+        assert elder is not None  # noqa: S101  # without one, the successor would be the one in charge
+        assert self.handover is not None  # noqa: S101  # or there would be no successor
+        self.spec, self.topology = successor.spec, successor.topology
+        self.deaths.planned(self.handover.reason)
+        self._log.info("worker.handed_over", reason=self.handover.reason, elder=elder.pid, pid=successor.pid)
+        self.handover = None
+        if not successor.hears_as(elder):
+            self._tell_of_predecessor(heard_out=False)  # a failover in between: neither may have heard what came then
+        # First the order, then the signal: without it, the elder would end without a proof of what it has heard.
+        elder.contact.order(replace(elder.contact.orders, has_successor=True))
+        elder.ask_to_end(now + self.topology.supervisor.stop_timeout)
 
+    def _tell_of_predecessor(self, *, heard_out: bool, flush: tuple[str, ...] = ()) -> None:
+        if self.current:
+            orders = self.current.contact.orders
+            said = "done" if heard_out else "failed"
+            self.current.contact.order(replace(orders, predecessor=said, flush=flush or orders.flush))
 
-def _exit_text(code: int) -> str:
-    if code >= 0:
-        return f"exit code {code}"
-    try:
-        return f"killed by {signal.Signals(-code).name}"
-    except ValueError:  # a real-time signal has no name
-        return f"killed by signal {-code}"
+    def _current_ended(self, one: Incarnation, code: int, words: Snapshot, now: float) -> None:
+        pid, self.current = one.pid, None
+        if self._is_over:
+            self.totals.fold(words, self._repaired())
+            self._log.info("worker.stopped", pid=pid, exit=code)
+            return
+        wanted, self.handover = self.handover, None
+        if wanted:
+            self.spec, self.topology = wanted.spec, wanted.topology
+        self.totals.fold(words, self._repaired())
+        if wanted and one.state == "STOPPING":
+            self.deaths.planned(wanted.reason)
+            self.deaths.forgive(now)
+            self._log.info("worker.restarting", pid=pid, reason=wanted.reason, exit=code)
+            return
+        reason = one.reason(code)
+        self.deaths.died(reason, exit_text(code), now, self.topology.supervisor.restart, was_ready=one.was_ready)
+        self._log.warning("worker.restarting", pid=pid, reason=reason, exit=code, delay=self.deaths.due - now)
+        if self.successor:
+            self.current, self.successor = self.successor, None
+            self._tell_of_predecessor(heard_out=False)
+
+    def _successor_ended(self, one: Incarnation, code: int, words: Snapshot, now: float) -> None:
+        self.successor = None
+        # What it had pending for these, the elder has heard too, and purges.
+        self.totals.fold(words, {**self._repaired(), **dict.fromkeys(one.heard, "coalesced")})
+        wanted = self.handover
+        if wanted is None or wanted is not self._tried:
+            self._log.info("worker.stopped", pid=one.pid, exit=code)
+            return
+        reason = one.reason(code)
+        self.deaths.restarts[reason] += 1
+        trouble = one.contact.account.trouble()
+        self._retry(wanted, trouble.reason if trouble else reason, trouble.detail if trouble else exit_text(code), now)
+
+    def _retry(self, wanted: Handover, reason: str, detail: str, now: float) -> None:
+        pace = wanted.topology.supervisor.restart
+        delay = equal_jitter(wanted.failures + 1, pace.first, pace.longest, random.random())
+        wanted.failed(self.deaths.tell("successor failed", reason, detail), now + delay)
+        self._log.warning("worker.successor_failed", reason=reason, detail=detail, pid=self.pid, delay=delay)
+
+    def _predecessor_ended(self, one: Incarnation, code: int, words: Snapshot) -> None:
+        self.leaving = None
+        account = one.contact.account
+        undone = tuple(lane.backend for lane in one.spec.backends) if account.undone is None else account.undone
+        self.totals.fold(words, self._repaired())
+        self._tell_of_predecessor(heard_out=account.heard_out, flush=undone)
+        say = self._log.warning if undone or not account.heard_out else self._log.info
+        say("worker.stopped", pid=one.pid, exit=code, heard_out=account.heard_out, undone=undone)
+
+    def _repaired(self) -> dict[str, End]:
+        """What becomes of the targets that a process of it leaves pending: the next one flushes, or they are lost.
+
+        What stands in a journal is read again from there.
+        """
+        if self.spec.delivery == "journal":
+            return {lane.backend: "coalesced" for lane in self.spec.backends}
+        ends: dict[str, End] = {}
+        for lane in self.spec.backends:
+            ends[lane.backend] = "flushed" if gap_policy(self.topology, self.spec, lane) else "lost"
+        return ends

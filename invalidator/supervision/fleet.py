@@ -14,9 +14,12 @@ from invalidator import logs, signals
 from invalidator.channel import pair
 from invalidator.pipeline.assembly import Line, Part  # with all that a worker needs: loaded once, shared by all forks
 from invalidator.slots import Region, clock
-from invalidator.supervision.accounts import Errors
+from invalidator.supervision.accounts import Account, Errors
 from invalidator.supervision.birth import Ties, be_worker
 from invalidator.supervision.child import Child
+from invalidator.supervision.contact import Contact
+from invalidator.supervision.handover import AT_ONCE
+from invalidator.supervision.incarnation import Incarnation
 from invalidator.supervision.reload import plan
 
 if TYPE_CHECKING:
@@ -24,7 +27,9 @@ if TYPE_CHECKING:
 
     from multiprocess.context import ForkProcess
 
-    from invalidator.channel import Channel, Dropped, Heard, Outcome
+    from invalidator.channel import Channel
+    from invalidator.supervision.contact import Watch
+    from invalidator.supervision.handover import Birth
     from invalidator.supervision.reload import Plan
     from invalidator.topology.load import Loaded
 
@@ -54,7 +59,7 @@ class Fleet:
         self._unproven: set[str] = set()
         self._stopping = False
         self.errors = Errors()
-        self.watch: Callable[[Heard | Outcome | Dropped], None] = lambda _: None
+        self.watch: Watch = lambda _: None
         """Called with each line for a tap, while a worker is ordered to be tapped."""
         topology = loaded.topology
         self.workers = {spec.name: Child(spec, topology, self._log, self.errors, now) for spec in topology.workers}
@@ -66,10 +71,12 @@ class Fleet:
     def fds(self) -> Iterator[int]:
         """File descriptors that become readable when a worker's process ends, or has something to say."""
         for child in self:
-            if child.process is not None:
-                yield child.process.sentinel
-            if (fd := child.contact.fileno()) is not None:
-                yield fd
+            for one in child:
+                yield from one.fds()
+
+    def pids(self) -> set[int | None]:
+        """Every process of a worker that has not been reaped."""
+        return {one.pid for child in self for one in child}
 
     def next_due(self, now: float) -> float:
         """Seconds until `turn` has something to do, if nothing happens before."""
@@ -81,14 +88,17 @@ class Fleet:
     def turn(self, now: float) -> None:
         """Hear what they say, reap the dead, look at the living, and fork those whose time has come."""
         for child in self:
-            child.contact.hear(self.watch)
-            if child.reap(now):
+            for one in child:
+                one.contact.hear(self.watch)
+            if child.reap(now, self.watch):
                 self._reaped(child)
         for child in self:
             child.look(now, self.loaded.topology.supervisor)
             if child.is_due(now):
                 self._fork(child)
-        self._unproven.intersection_update(self.unready(now))
+        for child in self._next_in_line(now):
+            self._fork(child)
+        self._unproven = {name for name in self._unproven if name in self.workers and not self._is_proven(name, now)}
         for child in self.workers.values():
             if child.history.next_due(now) <= 0:
                 child.history.add(now, child.words())
@@ -108,7 +118,8 @@ class Fleet:
         for name in todo.stop:
             child = self.workers.pop(name)
             child.stop(now, loaded.topology.supervisor.stop_timeout)
-            self._leaving.append(child)
+            if child.state != "EXITED":
+                self._leaving.append(child)
         for name in todo.replace:
             self.workers[name].replace(specs[name], loaded.topology, now)
         for name in todo.start:
@@ -137,36 +148,49 @@ class Fleet:
         return [name for name, child in self.workers.items() if not (child.is_up() and child.is_subscribed(now))]
 
     def unproven(self) -> list[Child]:
-        """The workers that some reload has changed and that have not been subscribed since, in the file's order."""
+        """The workers that some reload has changed and that are not as it says yet, in the file's order."""
         return [child for name, child in self.workers.items() if name in self._unproven]
 
+    def _is_proven(self, name: str, now: float) -> bool:
+        return self.workers[name].is_settled(now)
+
+    def _next_in_line(self, now: float) -> list[Child]:
+        """Whose successors are to be forked now. Those that have failed come last: they must not keep others."""
+        room = AT_ONCE - sum(child.is_handing_over() for child in self)
+        waiting = [(child.handover.failures, child) for child in self if child.handover and child.wants_successor(now)]
+        return [child for _, child in sorted(waiting, key=lambda pair: pair[0])[: max(0, room)]]
+
     def _fork(self, child: Child) -> None:
-        region = Region([lane.backend for lane in child.spec.backends])
+        code = (self.loaded.topology.plugins, self.loaded.plugins.files())
+        birth = child.birth(code)
+        region = Region([lane.backend for lane in birth.spec.backends])
         try:
-            process, channel = self._forked(child, region)
+            process, channel = self._forked(birth, region)
         except OSError as error:  # no process or memory to be had: that may pass, and the others go on
             child.unborn(str(error), clock())
         else:
-            child.begin(region, process, channel, clock())
+            contact = Contact(channel, birth.orders, Account(birth.spec.name, self.errors))
+            child.begin(Incarnation(birth, code, process, region, contact, self._log, clock()))
 
-    def _forked(self, child: Child, region: Region) -> tuple[ForkProcess, Channel]:
+    def _forked(self, birth: Birth, region: Region) -> tuple[ForkProcess, Channel]:
         try:
-            return self._started(child, region)
+            return self._started(birth, region)
         except OSError:
             # A worker comes before whoever looks on: their connections may be what is in the way.
             if not self._surroundings.make_room():
                 raise
-            return self._started(child, region)
+            return self._started(birth, region)
 
-    def _started(self, child: Child, region: Region) -> tuple[ForkProcess, Channel]:
+    def _started(self, birth: Birth, region: Region) -> tuple[ForkProcess, Channel]:
         ours, theirs = pair()
         try:
-            line = Line(theirs, child.contact.orders)
-            part = Part(child.topology, child.spec, self.loaded.plugins, region, line, is_restart=child.starts > 0)
-            channels = (fd for other in self if (fd := other.contact.fileno()) is not None)
+            line = Line(theirs, birth.orders)
+            plugins, spec = self.loaded.plugins, birth.spec
+            part = Part(birth.topology, spec, plugins, region, line, is_restart=birth.is_restart, heard=birth.heard)
+            channels = (fd for child in self for one in child if (fd := one.contact.fileno()) is not None)
             ties = Ties(os.getpid(), *self._lifeline, (*self._surroundings.sockets(), *channels, ours.fileno()))
             arguments = (part, ties, self._surroundings.wake)
-            process = self._context.Process(target=be_worker, args=arguments, name=child.spec.name)
+            process = self._context.Process(target=be_worker, args=arguments, name=spec.name)
             with signals.blocked():
                 process.start()
         except OSError:

@@ -17,7 +17,6 @@ from invalidator.messages import (
     REJECT_REASONS,
 )
 from invalidator.slots import (
-    BACKEND_GAUGES,
     BACKEND_WORDS,
     ENDS,
     GAUGES,
@@ -29,10 +28,12 @@ from invalidator.slots import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-PLANNED_RESTARTS = ("reload", "requested")
-"""By a new topology, and by somebody at the control socket."""
+    from invalidator.slots import End
+
+PLANNED_RESTARTS = ("reload", "requested", "recycled")
+"""By a new topology, by somebody at the control socket, and by a worker's own limits."""
 RESTART_REASONS = ("crash", "signal", "hung", "early", *PLANNED_RESTARTS)
 
 
@@ -54,27 +55,39 @@ class Totals:
     worker: Words = field(default_factory=lambda: dict.fromkeys(WORKER_WORDS, 0))
     backends: dict[str, Words] = field(default_factory=dict)
 
-    def fold(self, last: Snapshot, can_flush: Mapping[str, bool]) -> None:
-        """An incarnation has ended. What it had pending is covered by the flush at its successor's start, or lost."""
+    def fold(self, last: Snapshot, ends: Mapping[str, End]) -> None:
+        """An incarnation has ended. What it had pending has come to these ends, backend by backend; else it is lost."""
         _add(self.worker, last.worker)
         for name, words in last.backends.items():
             total = self.backends.setdefault(name, dict.fromkeys(BACKEND_WORDS, 0))
             _add(total, words)
-            total["flushed" if can_flush.get(name) else "lost"] += words["pending"]
+            end, pending = ends.get(name, "lost"), words["pending"]
+            alone = min(words["pending_unjournaled"], pending)  # what is read again from the journal is, but for these
+            total[end] += pending - alone
+            total["lost" if end == "coalesced" else end] += alone
 
-    def plus(self, live: Snapshot | None, backends: Iterable[str]) -> Snapshot:
-        """The totals and what the living incarnation has counted; each backend has its words from the beginning."""
+    def plus(self, living: Sequence[Snapshot], backends: Iterable[str]) -> Snapshot:
+        """The totals and what the living incarnations have counted.
+
+        Every backend that one of them has, and these, have their words from the beginning.
+        """
         worker = dict(self.worker)
-        if live:
+        for live in living:
             _add(worker, live.worker)
-        sums = {}
-        for name in backends:
-            words = dict(self.backends.get(name) or dict.fromkeys(BACKEND_WORDS, 0))
-            if live and name in live.backends:
-                _add(words, live.backends[name])
-                words |= {gauge: live.backends[name][gauge] for gauge in BACKEND_GAUGES}
-            sums[name] = words
-        return Snapshot(worker, sums)
+        names = dict.fromkeys([*backends, *(name for live in living for name in live.backends)])
+        return Snapshot(worker, {name: self._sum(name, [live.backends.get(name) for live in living]) for name in names})
+
+    def _sum(self, name: str, living: Iterable[Words | None]) -> Words:
+        words = dict(self.backends.get(name) or dict.fromkeys(BACKEND_WORDS, 0))
+        for live in living:
+            if live:
+                _add(words, live)
+                words["pending"] += live["pending"]
+                # Two processes may have a breaker open for one server; who looks at it wants to know of servers.
+                words["breakers_open"] = max(words["breakers_open"], live["breakers_open"])
+                since = [since for since in (words["breaker_since_ns"], live["breaker_since_ns"]) if since]
+                words["breaker_since_ns"] = min(since, default=0)
+        return words
 
 
 def _add(total: Words, words: Words) -> None:

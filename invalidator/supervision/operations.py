@@ -8,16 +8,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from msgspec.structs import replace
-
 from invalidator.control.protocol import (
     Answer,
+    DeadLetters,
     GetStatus,
     Pause,
     Ping,
     Reload,
     Restart,
     Resume,
+    RetryDeadLetters,
     Tap,
     done,
     refused,
@@ -26,6 +26,8 @@ from invalidator.errors import EXIT_UNREACHABLE, EXIT_USAGE, EXIT_VERDICT_NO, Co
 from invalidator.plugins import suggestion
 from invalidator.screen.text import listed
 from invalidator.slots import clock
+from invalidator.supervision import deadletters
+from invalidator.supervision.deadletters import Retries
 from invalidator.supervision.reload import Plan
 from invalidator.supervision.waits import MOST_WAITING, Waits, is_named
 
@@ -63,6 +65,7 @@ class Operations:
         self._reload = reload
         self._status = status
         self._waits = Waits(fleet, status)
+        self._retries = Retries()
         self._stopping = False
         self._read_up_to = 0
         self._outcome: Plan | Answer = _NOTHING_READ
@@ -72,7 +75,7 @@ class Operations:
         """Seconds until `turn` has something to do, if nothing happens before."""
         if self._peers.asked:
             return 0.0
-        return self._waits.next_due(now)
+        return min(self._waits.next_due(now), self._retries.next_due(now))
 
     def turn(self, now: float) -> None:
         """Do some of what was asked for, and answer those who have waited long enough."""
@@ -81,13 +84,15 @@ class Operations:
             if not (asked := self._peers.asked.popleft()).peer.closed:
                 self._do(asked, now)
         self._waits.turn(now)
+        self._retries.turn(self._fleet, now)
         for child in self._fleet:
-            child.contact.order(replace(child.contact.orders, tapped=self._peers.is_watched(child.spec.name)))
+            child.order(tapped=self._peers.is_watched(child.spec.name))
 
     def stop(self, now: float) -> None:
         """The daemon ends: whoever waits would wait in vain."""
         self._stopping = True
         self._waits.end(_STOPPING, now)
+        self._retries.stop(_STOPPING, now)
 
     def _do(self, asked: Asked, now: float) -> None:
         try:
@@ -112,6 +117,10 @@ class Operations:
                 answer = self._restart(asked.peer, request, now)
             case Reload() as request:
                 answer = self._reloaded(asked, request, now)
+            case DeadLetters() as request:
+                answer = self._dead_letters(request)
+            case RetryDeadLetters() as request:
+                answer = self._retry(asked.peer, request, now)
             case Ping():
                 pass
         return answer
@@ -136,7 +145,7 @@ class Operations:
         if not children:
             raise Refusal(refused("name a worker, or all of them", EXIT_USAGE))
         for child in children:
-            child.contact.order(replace(child.contact.orders, paused=paused))
+            child.order(paused=paused)
         return done(f"{'paused' if paused else 'resumed'}: {_listed(children)}")
 
     def _restart(self, peer: Peer, request: Restart, now: float) -> Answer | None:
@@ -150,6 +159,33 @@ class Operations:
             return done(f"restarting: {_listed(children)}")
         self._waits.add(peer, children, request.timeout, f"restarted: {_listed(children)}", now)
         return None
+
+    def _dead_letters(self, request: DeadLetters) -> Answer:
+        directory = self._fleet.loaded.topology.supervisor.state_dir
+        if not request.page:
+            return Answer(ok=True, boxes=deadletters.boxes(directory, request.worker, request.backend))
+        page = deadletters.page(directory, request.page, request.offset)
+        return refused(f"{request.page} is gone") if page is None else Answer(ok=True, page=page)
+
+    def _retry(self, peer: Peer, request: RetryDeadLetters, now: float) -> Answer | None:
+        children = self._named([request.worker]) if request.worker else list(self._fleet.workers.values())
+        self._check_may_wait(wait=request.wait)
+        for child in children:
+            if request.backend and request.backend not in {lane.backend for lane in child.spec.backends}:
+                raise Refusal(deadletters.no_backend(child, request.backend))
+        directory = self._fleet.loaded.topology.supervisor.state_dir
+        there = {(box.worker, box.backend) for box in deadletters.boxes(directory) if box.part != "garbage"}
+        lanes = [(child, lane.backend) for child in children for lane in child.spec.backends]
+        wanted = [
+            (child, backend)
+            for child, backend in lanes
+            if (child.spec.name, backend) in there and request.backend in ("", backend)
+        ]
+        if not wanted:
+            return deadletters.nothing(request.worker, request.backend)
+        if paused := [child for child, _ in wanted if child.orders.paused]:
+            raise Refusal(refused(f"{_listed(paused)} is paused: resume it first", EXIT_VERDICT_NO))
+        return self._retries.order(wanted, peer, request.timeout if request.wait else 0.0, now)
 
     def _reloaded(self, asked: Asked, request: Reload, now: float) -> Answer | None:
         self._check_may_wait(wait=request.wait)

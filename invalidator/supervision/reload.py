@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from invalidator.topology.gaps import gap_policy
+
 if TYPE_CHECKING:
     from invalidator.topology.load import Loaded
-    from invalidator.topology.models import WorkerSpec
+    from invalidator.topology.models import Topology, WorkerSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,25 @@ def plan(old: Loaded, new: Loaded) -> Plan:
         replace=tuple(name for name in common if name not in kept),
         start=tuple(name for name in after if name not in before),
         stop=tuple(name for name in before if name not in after),
+    )
+
+
+def heard_on(old: Topology, before: WorkerSpec, new: Topology, after: WorkerSpec) -> frozenset[str]:
+    """The backends of a worker for which its former self hears and purges all that its new self would.
+
+    For those nothing is missed while the one takes over from the other. A backend that is new, or means another server,
+    or another flush, has had nothing of what was published before.
+    """
+    redis = old.redis_of(before)
+    if (before.pattern, before.delivery, redis) != (after.pattern, after.delivery, new.redis_of(after)):
+        return frozenset()
+    lanes = {lane.backend: lane for lane in before.backends}
+    return frozenset(
+        lane.backend
+        for lane in after.backends
+        if lanes.get(lane.backend) == lane
+        and old.backends[lane.backend] == new.backends[lane.backend]
+        and gap_policy(old, before, lane) == gap_policy(new, after, lane)
     )
 
 

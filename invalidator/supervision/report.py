@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from invalidator.channel import LaneReport
 from invalidator.screen.text import moment
 from invalidator.screen.words import failure
-from invalidator.status import Failure, Lane, Reload, Status, Worker
+from invalidator.status import Failure, Handover, Lane, Reload, Status, Worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -42,7 +42,7 @@ def report(daemon: Daemon, fleet: Fleet, now: float, wall: float) -> Status:
     workers = tuple(_worker(child, now, wall, daemon.redacted) for child in fleet.workers.values())
     troubles = tuple(trouble for worker in workers for trouble in troubles_of(worker, wall))
     state: DaemonState = "degraded" if troubles else "running"
-    if not daemon.was_ready:
+    if not daemon.was_ready and not all(worker.state == "RUNNING" and worker.subscribed for worker in workers):
         state = "starting"
     if daemon.stopping:
         state = "stopping"
@@ -69,6 +69,10 @@ def troubles_of(worker: Worker, now: float) -> Iterator[str]:
     elif not worker.subscribed:
         since = f" since {moment(worker.trouble.at, now)}" if worker.trouble else ""
         yield f"{worker.name} is not subscribed{since}{_because(worker.trouble)}"
+    if worker.handover and worker.handover.trouble:
+        next_try = worker.handover.next_try
+        again = "" if next_try is None else f", next try in {next_try:.1f} s"
+        yield f"{worker.name}: its successor has not become ready{_because(worker.handover.trouble)}{again}"
     lost: dict[str, int] = {}
     for lane in worker.lanes:
         name = f"{worker.name} → {lane.backend} {lane.node}".rstrip()
@@ -88,23 +92,28 @@ def _because(failed: Failure | None) -> str:
 def _worker(child: Child, now: float, wall: float, redacted: Callable[[str], str]) -> Worker:
     words = child.words()
     topology = child.topology
-    said = child.contact.account.subscription
+    said = child.current.contact.account.subscription if child.current else None
     subscribed = child.is_subscribed(now)
     waits = child.state == "BACKOFF"
     return Worker(
         name=child.spec.name,
         pattern=child.spec.pattern,
+        delivery=child.spec.delivery,
         state=child.state,
         redis=redacted(str(topology.redis_of(child.spec).url)),
         pid=child.pid,
         uptime=child.uptime(now),
-        paused=child.contact.orders.paused,
+        paused=child.orders.paused,
         subscribed=subscribed,
         subscribed_since=said.at if said and said.live and subscribed else 0.0,
+        heartbeat=said.heartbeat if said and subscribed else "",
+        heartbeat_detail=said.heartbeat_detail if said and subscribed else "",
+        unheard=child.current.contact.account.unheard if child.current else "",
         last_message=words.worker["last_message_ns"] / 1e9,
-        trouble=child.last_exit if waits else _trouble(child, now, wall),
-        next_try=max(0.0, child.due - now) if waits else None,
-        restarts={reason: count for reason, count in child.restarts.items() if count},
+        trouble=child.deaths.last if waits else _trouble(child, now, wall),
+        next_try=max(0.0, child.deaths.due - now) if waits else None,
+        handover=_handover(child, now),
+        restarts={reason: count for reason, count in child.deaths.restarts.items() if count},
         gaps=_counted(words.worker, "gap:"),
         gap_seconds=words.worker["gap_ns"] / 1e9,
         received=words.worker["received"],
@@ -117,17 +126,35 @@ def _worker(child: Child, now: float, wall: float, redacted: Callable[[str], str
 
 def _trouble(child: Child, now: float, wall: float) -> Failure | None:
     """Why it is not subscribed: its own words, or that it says nothing any more."""
-    if (said := child.contact.account.trouble()) or child.is_subscribed(now):
+    one = child.current
+    if one is None:
+        return None
+    if (said := one.contact.account.trouble()) or one.is_subscribed(now):
         return said
-    silent = child.silent_for(now)
-    if child.state != "RUNNING" or silent < SILENCE:
+    silent = one.silent_for(now)
+    if one.state != "RUNNING" or silent < SILENCE:
         return None
     return Failure(at=wall - silent, reason="silent", detail=f"its process has not turned its loop for {silent:.1f} s")
 
 
+def _handover(child: Child, now: float) -> Handover | None:
+    if child.leaving:
+        return Handover(state="draining", reason="", pid=child.leaving.pid)
+    wanted, successor = child.handover, child.successor
+    if wanted is None or child.current is None:
+        return None
+    if successor:
+        said = successor.contact.account.trouble() or wanted.trouble
+        return Handover(state="starting", reason=wanted.reason, pid=successor.pid, trouble=said)
+    if wanted.due > now:
+        return Handover(state="backoff", reason=wanted.reason, trouble=wanted.trouble, next_try=wanted.due - now)
+    return Handover(state="waiting", reason=wanted.reason, trouble=wanted.trouble)
+
+
 def _lanes(child: Child, words: Snapshot) -> Iterator[Lane]:
+    reports = child.current.contact.account.lanes if child.current else {}
     for spec in child.spec.backends:
-        told = [lane for (backend, _), lane in child.contact.account.lanes.items() if backend == spec.backend]
+        told = [lane for (backend, _), lane in reports.items() if backend == spec.backend]
         for one in told or [LaneReport(backend=spec.backend)]:
             yield _lane(child, spec, one, words, alone=len(told) < 2)
 
@@ -155,6 +182,8 @@ def _lane(child: Child, spec: LaneSpec, said: LaneReport, words: Snapshot, *, al
         breaker=said.breaker,
         breaker_since=said.breaker_since,
         flush_owed=said.flush_owed,
+        behind=said.behind,
+        dead_letters=said.dead_letters,
         dry_run=spec.dry_run or backend.dry_run,
     )
 

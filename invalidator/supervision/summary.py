@@ -77,6 +77,8 @@ def _remarks(status: Status) -> Iterator[str]:
     for worker in status.workers:
         if worker.paused:
             yield f"{worker.name}: paused"
+        if worker.handover and worker.handover.trouble:
+            yield f"{worker.name}: its successor is not ready ({failure(worker.handover.trouble)})"
     lost: dict[str, int] = {}
     for worker in status.workers:
         # The servers of a backend share its counts.

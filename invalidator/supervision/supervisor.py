@@ -98,7 +98,7 @@ class Supervisor:
         for number in self._signals.take():
             self._obey(number, now)
         self._fleet.turn(now)
-        self._orphans.reap(now, {child.pid for child in self._fleet})
+        self._orphans.reap(now, self._fleet.pids())
         self._operations.turn(now)
         self._notice_ready(now)
         self._notify(now)
@@ -203,7 +203,12 @@ class Supervisor:
         return opened(lambda: Endpoint(address, pages), loaded.topology.file, "supervisor.metrics", address, way_out)
 
     def _notice_ready(self, now: float) -> None:
-        if not self._daemon.was_ready and not self._daemon.stopping and not self._fleet.unready(now):
+        if (
+            not self._daemon.was_ready
+            and not self._daemon.stopping
+            and not self._fleet.unready(now)
+            and not self._fleet.unproven()
+        ):
             self._daemon.was_ready = True
             self._log.info("supervisor.ready", workers=len(self._fleet.workers))
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from invalidator.control.protocol import done, refused
 from invalidator.errors import EXIT_VERDICT_NO
+from invalidator.status import Handover
+from invalidator.supervision.handover import AT_ONCE
 from invalidator.supervision.report import troubles_of
 
 if TYPE_CHECKING:
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
 
     from invalidator.control.protocol import Answer
     from invalidator.doors.peer import Peer
-    from invalidator.status import Status
+    from invalidator.status import Status, Worker
     from invalidator.supervision.child import Child
     from invalidator.supervision.fleet import Fleet
     from invalidator.topology.load import Loaded
@@ -80,7 +82,7 @@ class Waits:
 
     def _is_settled(self, child: Child, now: float) -> bool:
         if is_named(self._fleet, child):
-            return child.is_up() and child.is_subscribed(now)
+            return child.is_settled(now)
         return child.state == "EXITED"
 
     def _why(self, child: Child) -> str:
@@ -88,8 +90,21 @@ class Waits:
         if not is_named(self._fleet, child):
             return f"{name} (pid {child.pid}), which the file names no more, has not ended"
         status = self._status()
-        troubles = (troubles_of(worker, status.now) for worker in status.workers if worker.name == name)
-        return next((text for several in troubles for text in several), f"{name} is {child.state}")
+        for worker in status.workers:
+            if worker.name == name:
+                return next(troubles_of(worker, status.now), _progress(worker))
+        return f"{name} is {child.state}"
+
+
+def _progress(worker: Worker) -> str:
+    match worker.handover:
+        case Handover(state="draining", pid=pid):
+            return f"{worker.name}: its predecessor (pid {pid}) has not ended"
+        case Handover(state="waiting"):
+            return f"{worker.name} waits for its turn: {AT_ONCE} workers at a time are replaced"
+        case Handover(pid=pid):
+            return f"{worker.name}: its successor (pid {pid}) has not become ready"
+    return f"{worker.name} is {worker.state}"
 
 
 def is_named(fleet: Fleet, child: Child) -> bool:

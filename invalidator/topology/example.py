@@ -65,7 +65,7 @@ def _lines() -> Iterator[str]:
                 yield _line("workers:", field)
                 yield from _worker()
             case "journal":
-                yield _line(f"# journal: {flow(_value(field))}", field)  # nothing uses it yet
+                yield _line(f"# journal: {flow(_value(field))}", field)  # it is for workers with delivery: journal
             case _:
                 yield _line(f"{name}: {flow(_value(field))}", field)
 

@@ -63,7 +63,13 @@ def _remark_lane(topology: Topology, worker: WorkerSpec, lane: LaneSpec, path: P
             f"{name} cannot purge {', '.join(lacking)}, which {worker.name} allows: "
             "such targets are skipped and counted; unsupported: flush widens them to a flush",
         )
-    if on_gap(worker, lane) == "ignore":
+    if on_gap(worker, lane) == "ignore" and worker.delivery == "journal":
+        findings.warning(
+            path,
+            f"{name} ignores gaps: what the journal can no longer say, because it was trimmed or deleted or its Redis "
+            "has lost it, stays stale",
+        )
+    elif on_gap(worker, lane) == "ignore":
         findings.warning(
             path,
             f"{name} ignores gaps: what was missed in one stays stale, and when more than 100,000 targets wait, "

@@ -96,7 +96,6 @@ class _Reading:
             lint.check(topology, findings)
         if topology is None or findings.root is None or findings.errors:
             raise ConfigError(findings.errors)
-        not_yet.remark(self._raw, findings)
         lint.remark(topology, findings)
         return Loaded(topology, plugins, findings.warnings, findings.root)
 

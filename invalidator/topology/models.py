@@ -20,7 +20,7 @@ from pydantic import (
 
 from invalidator.messages import Kind  # noqa: TC001  pydantic evaluates the annotations
 from invalidator.options import BackendOptions, Duration, Settings, Size, format_duration
-from invalidator.topology.patterns import LONGEST_NAME, worker_name
+from invalidator.topology.patterns import LONGEST_NAME, overlap, worker_name
 from invalidator.topology.settings import (
     Backoff,
     Heartbeat,
@@ -170,7 +170,8 @@ class WorkerSpec(Settings):
     )
     delivery: Literal["pubsub", "journal"] = Field(
         default="pubsub",
-        description="pubsub: what was missed is flushed; journal: it is read again from the journal's stream.",
+        description="pubsub: what was missed is flushed; journal: it is read again from the journal's stream, which "
+        "takes the rights to XRANGE, XREVRANGE and XINFO STREAM.",
     )
     backends: tuple[LaneSpec, ...] = Field(
         min_length=1, description="Each a name, or a name with what differs for it here: see workers[].backends[]."
@@ -194,8 +195,21 @@ class WorkerSpec(Settings):
     window: Duration = Field(
         default=0.0, description="Extra time to gather; what arrives while a backend is busy is coalesced anyway."
     )
+    ignore_source: Annotated[tuple[str, ...], BeforeValidator(_listed)] = Field(
+        default=(),
+        description="Publishers whose messages are not for this worker, by their `source`; `web-*` means all web-….",
+        examples=[["checkout-*"]],
+    )
     max_payload: Annotated[Size, AfterValidator(positive)] = Field(
         default=8192, description="A larger message is rejected."
+    )
+    max_messages: Annotated[int, Field(ge=1)] | None = Field(
+        default=None,
+        description="The process is replaced after so many messages, without a gap; at most once in 10s.",
+    )
+    max_rss: Annotated[Size, AfterValidator(positive)] | None = Field(
+        default=None,
+        description="The process is replaced, without a gap, once it holds more memory than this.",
     )
 
     @model_validator(mode="before")
@@ -211,6 +225,10 @@ class WorkerSpec(Settings):
         """How its subscription calls itself in CLIENT LIST."""
         return f"invalidator:{self.name}"
 
+    def may_hear(self, channels: str) -> bool:
+        """Whether it hears a channel that fits this glob."""
+        return overlap(self.pattern, channels)
+
 
 class Layout(Settings):
     """What the file can say at the top."""
@@ -219,7 +237,7 @@ class Layout(Settings):
         default=None, description="Where messages arrive; a worker may carry its own redis: block."
     )
     journal: Journal = Field(
-        default=Journal(), description="The Stream that keeps messages for who missed them. Not yet in use."
+        default=Journal(), description="Where messages are kept, for workers with delivery: journal."
     )
     supervisor: SupervisorSettings = Field(
         default_factory=SupervisorSettings, description="The process that starts the workers, and keeps them alive."

@@ -13,15 +13,11 @@ if TYPE_CHECKING:
 LANE_SETTINGS = ("scope",)
 
 _REFUSED = "not yet: comes with a later version"
-_UNUSED = "not yet: nothing uses it in this version"
 
 
 def refuse(raw: dict[str, Any], findings: Findings) -> None:
     """Report what is not yet there, and take it out of `raw`: the models do not know it."""
     for index, worker in _mappings(raw.get("workers")):
-        if worker.get("delivery") == "journal":
-            findings.error(("workers", index, "delivery"), f"journal: {_REFUSED}")
-            del worker["delivery"]
         for position, lane in _mappings(worker.get("backends")):
             _refuse_lane(lane, ("workers", index, "backends", position), findings)
 
@@ -32,12 +28,6 @@ def _refuse_lane(lane: dict[str, Any], path: Path, findings: Findings) -> None:
             continue
         if lane.pop(name) not in (None, False):  # switched off, it asks for nothing
             findings.error((*path, name), _REFUSED, "key")
-
-
-def remark(raw: dict[str, Any], findings: Findings) -> None:
-    """Warn of what is read and checked, and not used."""
-    if "journal" in raw:
-        findings.warning(("journal",), _UNUSED, "key")
 
 
 def _mappings(items: object) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -8,7 +8,8 @@ from typing import Literal
 Token = int | Literal["*"]
 """A star, or the set of bytes that may stand in one place, as 256 bits."""
 
-_ANY = (1 << 256) - 1
+ANY = (1 << 256) - 1
+"""Every byte."""
 _GLOB = re.compile(r"[*?\[\]\\]")
 _MAGIC = "*?[\\"
 """What makes a glob of a pattern. A `]` alone stands for itself."""
@@ -36,7 +37,7 @@ def has_literal_first_segment(pattern: str) -> bool:
 
 def overlap(one: str, other: str) -> bool:
     """Whether any channel matches both."""
-    a, b = _tokens(one), _tokens(other)
+    a, b = tokens(one), tokens(other)
     # Where each may stand after the same bytes: pairs of positions, followed until both are at their ends.
     todo, seen = [(0, 0)], {(0, 0)}
     while todo:
@@ -67,26 +68,27 @@ def _steps(a: list[Token], b: list[Token], i: int, j: int) -> list[tuple[int, in
     return steps
 
 
-def _tokens(pattern: str) -> list[Token]:
+def tokens(pattern: str) -> list[Token]:
+    """What a pattern asks of a name, place by place. Stars that follow each other are one."""
     raw = pattern.encode("utf-8", "surrogatepass")
-    tokens: list[Token] = []
+    found: list[Token] = []
     at = 0
     while at < len(raw):
         byte = raw[at : at + 1]
         if byte == b"*":
-            if not tokens or tokens[-1] != "*":
-                tokens.append("*")
+            if not found or found[-1] != "*":
+                found.append("*")
         elif byte == b"?":
-            tokens.append(_ANY)
+            found.append(ANY)
         elif byte == b"[":
             at, members = _set(raw, at + 1)
-            tokens.append(members)
+            found.append(members)
             continue
         else:
             at += byte == b"\\" and at + 1 < len(raw)
-            tokens.append(1 << raw[at])
+            found.append(1 << raw[at])
         at += 1
-    return tokens
+    return found
 
 
 def _set(raw: bytes, at: int) -> tuple[int, int]:
@@ -99,10 +101,15 @@ def _set(raw: bytes, at: int) -> tuple[int, int]:
             at += 1
             members |= 1 << raw[at]
         elif raw[at + 1 : at + 2] == b"-" and at + 2 < len(raw):
-            low, high = sorted((raw[at], raw[at + 2]))
-            members |= (1 << (high + 1)) - (1 << low)
+            low, high = sorted((_signed(raw[at]), _signed(raw[at + 2])))
+            members |= sum(1 << (value & 0xFF) for value in range(low, high + 1))
             at += 2
         else:
             members |= 1 << raw[at]
         at += 1
-    return at + 1, _ANY & ~members if negated else members
+    return at + 1, ANY & ~members if negated else members
+
+
+def _signed(byte: int) -> int:
+    # Redis compares characters of C, which on most processors go from -128 to 127.
+    return byte - 256 if byte > 127 else byte

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
     from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 
-SCHEMES = ("redis", "rediss", "unix", "redis+sentinel")
+SCHEMES = ("redis", "rediss", "unix", "redis+sentinel", "redis+cluster")
+_SEVERAL = {"redis+sentinel": 26379, "redis+cluster": 6379}
+"""The schemes that name several hosts, and the port of those that name none."""
 
 _PASSWORD = re.compile(r"(?P<before>://[^:/@?#]*:).*(?=@)")
 _QUERY_PASSWORD = re.compile(r"(?P<before>[?&](?:ssl_)?password=)[^&#]*")
@@ -49,10 +51,10 @@ def masked(text: str) -> str:
 
 
 class RedisUrl:
-    """`redis://`, `rediss://`, `unix://` or `redis+sentinel://h1:26379,h2:26379/MASTER/0`.
+    """`redis://`, `rediss://`, `unix://`, `redis+sentinel://h1:26379,h2:26379/MASTER/0` or `redis+cluster://h1,h2`.
 
     Shown with its password as `***`; `reveal()` gives it whole. `database` is the database's number, and `hosts` the
-    servers or Sentinels (host, port), none for a unix socket, whose `path` it is.
+    servers, Sentinels or nodes (host, port), none for a unix socket, whose `path` it is.
     """
 
     __slots__ = ("_text", "database", "hosts", "master", "password", "path", "scheme", "username")
@@ -61,8 +63,6 @@ class RedisUrl:
         """Raises ValueError for anything that is not such a URL; its text never has a part of the URL in it."""
         self._text = text
         self.scheme = text.partition("://")[0].lower()
-        if self.scheme == "redis+cluster":
-            raise ValueError("not yet: redis+cluster:// comes with a later version")
         if "://" not in text or self.scheme not in SCHEMES:
             raise ValueError(f"is not a Redis URL: it starts with {', '.join(f'{name}://' for name in SCHEMES)}")
         if re.search(r"[\x00-\x20\x7f]", text):
@@ -85,14 +85,15 @@ class RedisUrl:
             self.path, self.database = _socket_path(hosts, parts.path), _database(options.get("db", "0"))
             return
         steps = parts.path.strip("/").split("/")
+        port = _SEVERAL.get(self.scheme)
+        self.hosts = tuple(_host(host, port or 6379) for host in (hosts.split(",") if port else [hosts]))
         if self.scheme == "redis+sentinel":
-            self.hosts = tuple(_host(host, 26379) for host in hosts.split(","))
             self.master = _master(steps.pop(0))
-        else:
-            self.hosts = (_host(hosts, 6379),)
         if any(steps) and "db" in options:
             raise ValueError("gives the database twice, in its path and as db: leave one out")
         self.database = _database("/".join(steps) or options.get("db", "0"))
+        if self.scheme == "redis+cluster" and self.database:
+            raise ValueError("names a database, and a Cluster has only the first: leave it out")
 
     def reveal(self) -> str:
         """The URL as it was written, password included."""
@@ -133,12 +134,12 @@ class RedisUrl:
         cls, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
     ) -> dict[str, Any]:
         del schema, handler
-        return {"type": "string", "pattern": r"^(rediss?|unix|redis\+sentinel)://|\$\{"}
+        return {"type": "string", "pattern": r"^(rediss?|unix|redis\+sentinel|redis\+cluster)://|\$\{"}
 
 
 def _options(query: str, scheme: str) -> dict[str, str]:
     """What is behind the ?. redis-py would take anything there, and prefer it to what we set."""
-    known = {**_OPTIONS, **_TLS_OPTIONS} if scheme == "rediss" else {} if scheme == "redis+sentinel" else _OPTIONS
+    known = {**_OPTIONS, **_TLS_OPTIONS} if scheme == "rediss" else {} if scheme in _SEVERAL else _OPTIONS
     options: dict[str, str] = {}
     for name, value in parse_qsl(query, keep_blank_values=True):
         if name not in known:
@@ -155,6 +156,11 @@ def _options(query: str, scheme: str) -> dict[str, str]:
 def _unknown(name: str, known: Iterable[str], scheme: str) -> str:
     # Only the name is quoted: a value may be secret.
     shown = repr(name[:40])
+    if name == "sharded" and scheme == "redis+cluster":
+        return (
+            "has 'sharded' behind the ?: Redis has no pattern SSUBSCRIBE, and a worker's pattern is of classic Pub/Sub,"
+            " which every node of a Cluster passes on. Leave it out, and have publishers use PUBLISH, not SPUBLISH"
+        )
     if name in _OURS:
         return f"has {shown} behind the ?: {_OURS[name]}"
     if name in _TLS_OPTIONS:
@@ -180,7 +186,7 @@ def _master(text: str) -> str:
 def _host(text: str, default_port: int) -> tuple[str, int]:
     match = re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[^:\[\]/,]+)(?::(\d{1,5}))?", text)
     if match is None or int(match[2] or default_port) not in range(1, 65536):
-        several = "; only redis+sentinel:// has several" if "," in text else ""
+        several = "; only redis+sentinel:// and redis+cluster:// have several" if "," in text else ""
         raise ValueError(f"is not a Redis URL: write each host as host:port{several}")
     return match[1].strip("[]"), int(match[2] or default_port)
 

@@ -13,9 +13,14 @@ from invalidator.topology.nodes import plain
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
+    from invalidator.messages import Kind
     from invalidator.topology.findings import Findings
     from invalidator.topology.models import BackendSpec, LaneSpec, WorkerSpec
     from invalidator.topology.nodes import Path
+
+
+_WAYS: dict[Kind, str] = {"prefix": "{prefix: …}", "tag": "{tags: […]}", "all": "{all: true}"}
+"""How to say each flush that there is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,15 +86,27 @@ def _check_flush(draft: Draft, position: int, lane: LaneSpec, backend: BackendSp
     flush = flush_of(draft.spec, lane, backend.options)
     kinds = backend.options.kinds()
     where = f"for the backend '{lane.backend}' ({backend.type})"
+    flushes = on_gap(draft.spec, lane) == "flush"
+    instead = _instead(lane, kinds, flushes=flushes)
     if flush is None:
-        if on_gap(draft.spec, lane) == "flush":
-            findings.error(path, f"on_gap is flush {where}: say what flush means, or on_gap: ignore")
+        if flushes:
+            findings.error(path, f"on_gap is flush {where}: say what flush means, or on_gap: ignore: {instead}")
         elif lane.unsupported == "flush":
-            findings.error((*path, "unsupported"), f"widens to a flush {where}: say what flush means")
-    elif flush.kind not in kinds and (on_gap(draft.spec, lane) == "flush" or lane.unsupported == "flush" or lane.flush):
+            findings.error((*path, "unsupported"), f"widens to a flush {where}: say what flush means: {instead}")
+    elif flush.kind not in kinds and (flushes or lane.unsupported == "flush" or lane.flush):
         can = ", ".join(sorted(kinds)) or "nothing"
-        text = f"flush asks for {_article(flush.kind)} {where}, which can purge {can}: say what flush means here"
-        findings.error((*path, "flush") if lane.flush else path, f"{text}, or on_gap: ignore")
+        text = f"flush asks for {_article(flush.kind)} {where}, which can purge {can}: choose {instead}"
+        findings.error((*path, "flush") if lane.flush else path, text)
+
+
+def _instead(lane: LaneSpec, kinds: Collection[Kind], *, flushes: bool) -> str:
+    """What to write here, in place of `flush` and `on_gap`, so that the backend can do it."""
+    ways = [f"flush: {way}" for kind, way in _WAYS.items() if kind in kinds]
+    if flushes:
+        ways.append("on_gap: ignore")
+    elif lane.unsupported == "flush":
+        ways.append("unsupported: skip")
+    return " or ".join(f"{{backend: {lane.backend}, {way}}}" for way in ways) or "no flush here"
 
 
 def _is_lost(findings: Findings, path: Path, spec: WorkerSpec | LaneSpec) -> bool:

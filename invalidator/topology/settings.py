@@ -38,11 +38,11 @@ class Heartbeat(Settings):
     """How a dead connection to Redis is found."""
 
     interval: Interval = Field(
-        default=1.0, description="How often the subscription's own connection is asked for a sign of life."
+        default=1.0, description="How often a worker publishes to itself, to see that what is published is heard."
     )
     deadline: Interval = Field(
         default=3.0,
-        description="It is dead when nothing has arrived for so long; more than twice the interval.",
+        description="It is dead when nothing has arrived for so long, or no echo; more than twice the interval.",
     )
 
     @model_validator(mode="after")
@@ -82,7 +82,7 @@ class RedisSettings(Settings):
     """Where messages arrive."""
 
     url: RedisUrl = Field(
-        description="redis:// rediss:// unix:// or redis+sentinel://h1:26379,h2:26379/MASTER/0.",
+        description="redis:// rediss:// unix:// redis+sentinel://h1:26379,h2/MASTER/0 or redis+cluster://h1:7000,h2.",
         examples=["redis://127.0.0.1:6379/0"],
     )
     password_file: PathBeside | None = Field(
@@ -121,7 +121,7 @@ class SupervisorSettings(Settings):
     )
     state_dir: PathBeside = Field(
         default_factory=places.state_dir,
-        description="Where dead letters are kept.",
+        description="Where dead letters are kept, and how far each worker has read the journal.",
         json_schema_extra={"default_text": "$STATE_DIRECTORY, else XDG's, else /var/lib/invalidator"},
     )
     stop_timeout: Interval = Field(default=10.0, description="Workers that have not stopped by then are killed.")

@@ -42,8 +42,7 @@ def remark(loaded: Loaded) -> tuple[Problem, ...]:
     if error := _obstacle(loaded.topology.supervisor.state_dir / DEAD_LETTERS):
         findings.warning(
             ("supervisor", "state_dir"),
-            f"{loaded.topology.supervisor.state_dir} cannot be written by this user: {error}: "
-            "dead letters would be lost",
+            f"{loaded.topology.supervisor.state_dir} cannot be written by this user: {error}: {_what_needs_it(loaded)}",
         )
     if _is_anybodys(directory := loaded.topology.supervisor.control_socket.parent):
         findings.warning(
@@ -51,6 +50,13 @@ def remark(loaded: Loaded) -> tuple[Problem, ...]:
             f"{directory} may be written by anybody: who puts another socket there is taken for the daemon",
         )
     return findings.warnings
+
+
+def _what_needs_it(loaded: Loaded) -> str:
+    reading = [worker.name for worker in loaded.topology.workers if worker.delivery == "journal"]
+    if not reading:
+        return "dead letters would be lost"
+    return f"dead letters would be lost, and who reads the journal would never be ready ({', '.join(reading)})"
 
 
 def _is_anybodys(directory: Path) -> bool:

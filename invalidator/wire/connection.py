@@ -1,6 +1,6 @@
 """The connection to Redis: redis-py opens it, and we read its socket ourselves.
 
-redis-py knows URLs, TLS, authentication and Sentinel. Its own retries are off, as they would hide the very gaps that we
+redis-py knows URLs, TLS and authentication. Its own retries are off, as they would hide the very gaps that we
 must see. This is the only file that touches what redis-py does not promise to keep: the socket of a Connection.
 """
 
@@ -8,24 +8,24 @@ from __future__ import annotations
 
 import contextlib
 import queue
-import socket
 import ssl
 import threading
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
-from urllib.parse import unquote, urlsplit
+from typing import TYPE_CHECKING, Any
 
 import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
-from redis.sentinel import MasterNotFoundError, Sentinel
 
-from invalidator.secret_file import read_secret
+from invalidator.wire.identity import identify
+from invalidator.wire.route import route_to
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable
+    from pathlib import Path
 
     from invalidator.topology.models import RedisSettings
+    from invalidator.wire.identity import Identity
+    from invalidator.wire.route import Route
 
 READ_SIZE = 65_536
 """16 to 64 KiB a read is best; a buffer of 1 MiB is four times slower."""
@@ -40,9 +40,14 @@ class Refused:
 
 
 class Link:
-    """An open connection: bytes out, bytes in, never waiting."""
+    """An open connection: bytes out, bytes in, never waiting.
 
-    def __init__(self, connection: redis.Connection) -> None:
+    `server` is who is at its other end. `relays`: what is published at other servers is heard here too.
+    """
+
+    def __init__(self, connection: redis.Connection, server: Identity, *, relays: bool = False) -> None:
+        self.server = server
+        self.relays = relays
         self._connection = connection  # held: redis-py closes the socket of a Connection that is collected
         self._socket: socket.socket = connection._sock  # type: ignore[assignment]  # noqa: SLF001  # it is connected
         self._socket.setblocking(False)
@@ -72,79 +77,30 @@ class Link:
             self._connection.disconnect()
 
 
-def connect(settings: RedisSettings, name: str) -> Link:
+def connect(route: Route, name: str) -> Link:
     """Open a connection that shows as `name` in CLIENT LIST. Blocks: on DNS for as long as the resolver likes.
 
     Raises redis.RedisError or OSError.
     """
-    connection = open_connection(settings, client_name=name)
-    connection.connect()
-    return Link(connection)
+    connection = route.open(client_name=name)
+    try:
+        connection.connect()
+        server = identify(connection)
+        route.check(server, to_listen=True)
+    except BaseException:
+        with contextlib.suppress(Exception):
+            connection.disconnect()
+        raise
+    return Link(connection, server, relays=route.relays)
 
 
 def open_connection(settings: RedisSettings, **options: Any) -> redis.Connection:
-    """A redis-py Connection for these settings, not connected yet. Reads the password's file: it may have changed."""
-    patience = settings.heartbeat.deadline
-    options |= {
-        "retry": Retry(NoBackoff(), 0),
-        "socket_connect_timeout": patience,
-        "socket_timeout": patience,
-        "health_check_interval": 0,
-        "protocol": 2,  # RESP3 costs 15 % of the throughput and gives a subscription nothing
-    }
-    url = settings.url.get_secret_value()
-    if settings.password_file:
-        options["password"] = read_secret(settings.password_file).decode().strip("\r\n")
-    if url.startswith("redis+sentinel://"):
-        return _through_sentinel(url, options)
-    if not url.startswith("unix://"):
-        options |= {"socket_keepalive": True, "socket_keepalive_options": _keepalive(patience)}
-    # redis-py lets what the URL says win over arguments, but a password's file is the newer word.
-    if "password" in options:
-        url = _without_password(url)
-    return cast("redis.Connection", redis.ConnectionPool.from_url(url, **options).make_connection())
-
-
-def _keepalive(patience: float) -> dict[int, int]:
-    # The second line behind our own PING: the kernel gives up on unacknowledged data by itself.
-    return {socket.TCP_USER_TIMEOUT: int(patience * 1000)} if hasattr(socket, "TCP_USER_TIMEOUT") else {}
-
-
-def _without_password(url: str) -> str:
-    parts = urlsplit(url)
-    user, _, host = parts.netloc.rpartition("@")
-    return parts._replace(netloc=f"{user.split(':')[0]}@{host}" if user.split(":")[0] else host).geturl()
-
-
-def _through_sentinel(url: str, options: dict[str, Any]) -> redis.Connection:
-    parts = urlsplit(url)
-    credentials, _, hosts = parts.netloc.rpartition("@")
-    service, _, database = parts.path.strip("/").partition("/")
-    nodes = [_node(item) for item in hosts.split(",")]
-    username, _, password = credentials.partition(":")
-    patience = {
-        "socket_connect_timeout": options["socket_connect_timeout"],
-        "socket_timeout": options["socket_timeout"],
-    }
-    sentinel = Sentinel(nodes, sentinel_kwargs={**patience, "protocol": 2, "retry": Retry(NoBackoff(), 0)})
+    """A redis-py Connection for these settings, for a short conversation. Raises redis.RedisError or OSError."""
+    route = route_to(settings)
     try:
-        host, port = sentinel.discover_master(service)
-    except MasterNotFoundError as error:
-        raise redis.ConnectionError(f"no Sentinel knows a master {service!r}: {error}") from None
+        return route.open(**options)
     finally:
-        for client in sentinel.sentinels:
-            client.close()
-    if username:
-        options["username"] = unquote(username)
-    if password and "password" not in options:
-        options["password"] = unquote(password)
-    options["socket_keepalive"] = True
-    return redis.Connection(host=host, port=port, db=int(database or 0), **options)
-
-
-def _node(text: str) -> tuple[str, int]:
-    host, _, port = text.rpartition(":") if ":" in text else (text, "", "26379")
-    return host, int(port)
+        route.close()
 
 
 def explain(error: Exception) -> Refused:
@@ -160,15 +116,19 @@ class Connector:
     """Connects in a thread of its own, one attempt at a time.
 
     DNS, TCP, TLS and AUTH can each block for longer than the worker may be silent, and none of them can be cancelled.
+    `secret` is the file that the password is read from at each attempt.
     """
 
-    def __init__(self, connect: Callable[[], Link], wake: Callable[[], None]) -> None:
+    def __init__(self, connect: Callable[[], Link], wake: Callable[[], None], secret: Path | None = None) -> None:
         self._connect = connect
         self._wake = wake
+        self._secret = secret
+        self._used: object = None
         self._outcomes: queue.SimpleQueue[Link | Refused] = queue.SimpleQueue()
 
     def start(self) -> None:
         """Begin an attempt. `wake` is called, from the thread, when there is an outcome."""
+        self._used = self._version()
         threading.Thread(target=self._run, name="connect", daemon=True).start()
 
     def outcome(self) -> Link | Refused | None:
@@ -177,6 +137,17 @@ class Connector:
             return self._outcomes.get_nowait()
         except queue.Empty:
             return None
+
+    def has_news(self) -> bool:
+        """Whether the secret's file is another one than at the last attempt."""
+        return self._version() != self._used
+
+    def _version(self) -> object:
+        try:
+            found = self._secret.stat() if self._secret else None
+        except OSError:
+            return None
+        return found and (found.st_ino, found.st_mtime_ns, found.st_size)
 
     def _run(self) -> None:
         try:

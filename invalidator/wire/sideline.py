@@ -8,30 +8,34 @@ from __future__ import annotations
 import queue
 import threading
 from collections import deque
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from redis.exceptions import ClusterDownError, ReadOnlyError
+
 from invalidator.slots import clock
 from invalidator.wire.connection import Refused, explain
-from invalidator.wire.identity import Identity, exchange, identify
+from invalidator.wire.hub import Hub
+from invalidator.wire.route import route_to
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    import redis
-
-    from invalidator.wire.identity import Command
+    from invalidator.topology.models import RedisSettings
+    from invalidator.wire.identity import Address, Command, Identity
 
 MOST_WAITING = 64
 """Requests not answered yet. A Redis that hangs answers none of them, and more would only be older when it does."""
+_NOT_HERE = (ReadOnlyError, ClusterDownError)
+"""READONLY, CLUSTERDOWN and MASTERDOWN: answers of a server that is the right one no more."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answered:
     """The replies, one for each command: as Redis gave them, or the ResponseError that stands in the place of one.
 
-    `asked` is the monotonic second at which they were sent, `server` who has answered.
+    `asked` is the monotonic second at which they were sent, `server` who has answered; in a Cluster, commands with keys
+    may have been answered by others.
     """
 
     replies: tuple[object, ...]
@@ -43,36 +47,42 @@ class Answered:
 class _Request:
     commands: Sequence[Command]
     then: Callable[[Answered | Refused], None]
+    urgent: bool
+    anew: bool
 
 
 class Sideline:
-    """One connection, opened when first needed, and again when it is older than `max_age` seconds.
+    """Asks one request after the other, over connections that the Hub keeps. `wake` ends the loop's wait."""
 
-    A connection that lives long may lead to a server that is the right one no more: a proxy, a name or a Sentinel says
-    where to go only when it is asked. `wake` ends the loop's wait, from the thread.
-    """
-
-    def __init__(self, connect: Callable[[], redis.Connection], wake: Callable[[], None], max_age: float) -> None:
-        self._connect = connect
+    def __init__(self, hub: Hub, wake: Callable[[], None]) -> None:
+        self._hub = hub
         self._wake = wake
-        self._max_age = max_age
         self._requests: queue.SimpleQueue[_Request | None] = queue.SimpleQueue()
         self._outcomes: deque[tuple[_Request, Answered | Refused]] = deque()
         self._waiting = 0
         self._thread: threading.Thread | None = None
-        self._connection: redis.Connection | None = None
-        self._server = Identity()
-        self._opened = 0.0
 
-    def ask(self, commands: Sequence[Command], then: Callable[[Answered | Refused], None]) -> bool:
-        """Send these, together and in this order; `turn` calls `then`. False: too many wait, and nothing is sent."""
+    def ask(
+        self,
+        commands: Sequence[Command],
+        then: Callable[[Answered | Refused], None],
+        *,
+        urgent: bool = True,
+        anew: bool = False,
+    ) -> bool:
+        """Send these, together and in this order; `turn` calls `then`. False: too many wait, and nothing is sent.
+
+        In a Cluster, commands whose keys another node owns are sent again to that node, after the others. An answer
+        that is not `urgent` waits until the loop turns for some other reason. `anew`: over a new connection, as the one
+        that is open may lead to a server that is the right one no more.
+        """
         if self._waiting >= MOST_WAITING:
             return False
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="sideline", daemon=True)
             self._thread.start()
         self._waiting += 1
-        self._requests.put(_Request(tuple(commands), then))
+        self._requests.put(_Request(tuple(commands), then, urgent, anew))
         return True
 
     def turn(self) -> None:
@@ -86,39 +96,47 @@ class Sideline:
         """End, once what was asked before has been answered. Does not wait for that."""
         self._requests.put(None)
 
+    def wait(self, seconds: float) -> None:
+        """For that, after `close`, but no longer than so many seconds."""
+        if self._thread:
+            self._thread.join(seconds)
+
     def _run(self) -> None:
         while request := self._requests.get():
             try:
                 outcome: Answered | Refused = self._answer(request)
             except Exception as error:  # noqa: BLE001  # whatever it is, who asked must hear of it or would wait for ever
-                self._hang_up()
+                self._hub.hang_up()
                 outcome = explain(error)
             self._outcomes.append((request, outcome))
-            self._wake()
-        self._hang_up()
+            if request.urgent:
+                self._wake()
+        self._hub.close()
 
     def _answer(self, request: _Request) -> Answered:
-        connection = self._connected()
+        if request.anew:
+            self._hub.hang_up()
+        self._hub.prepare()
         asked = clock()
-        return Answered(exchange(connection, request.commands), asked, self._server)
+        replies = self._hub.exchange(request.commands)
+        server = self._hub.server
+        if any(isinstance(reply, _NOT_HERE) for reply in replies):
+            self._hub.hang_up()
+        return Answered(replies, asked, server)
 
-    def _connected(self) -> redis.Connection:
-        if self._connection and clock() - self._opened > self._max_age:
-            self._hang_up()
-        if self._connection is None:
-            connection = self._connect()
-            try:
-                connection.connect()  # type: ignore[no-untyped-call]
-                self._server = identify(connection)
-            except BaseException:
-                with suppress(Exception):
-                    connection.disconnect()  # type: ignore[no-untyped-call]
-                raise
-            self._connection, self._opened = connection, clock()
-        return self._connection
 
-    def _hang_up(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection:
-            with suppress(Exception):
-                connection.disconnect()  # type: ignore[no-untyped-call]
+def sideline_to(
+    settings: RedisSettings,
+    worker: str,
+    wake: Callable[[], None],
+    *,
+    key: str = "",
+    avoid: Callable[[], Address | None] = lambda: None,
+) -> Sideline:
+    """A Sideline of this worker. In a Cluster: to the owner of `key`, else to another node than `avoid()`.
+
+    It has a name of its own, so that nobody takes it for the subscription. A proxy or a name says where to go only to
+    whoever connects: so it connects again when a heartbeat's deadline has passed.
+    """
+    route = route_to(settings, key=key, avoid=avoid)
+    return Sideline(Hub(route, f"invalidator-aside:{worker}", settings.heartbeat.deadline), wake)

@@ -25,7 +25,12 @@ _MARK = "INVALIDATOR_TEST_RUN"  # in the environment of the daemon and so of all
 
 
 class Daemon:
-    """One run of the daemon. `topology` is what its file says; metrics and state have a place even if it says none."""
+    """One run of the daemon. `topology` is what its file says; metrics and state have a place even if it says none.
+
+    `program` is what is run: for a negative control, something that takes a guard from the daemon before it begins.
+    """
+
+    program: tuple[str, ...] = (sys.executable, "-m", "invalidator")
 
     def __init__(self, folder: Path, topology: Mapping[str, Any], environment: Mapping[str, str] | None = None) -> None:
         self.folder = folder
@@ -54,7 +59,7 @@ class Daemon:
 
         `closed` is what a shell is told to close before, as in `2>&-`.
         """
-        command = [sys.executable, "-m", "invalidator", "run", "-c", str(self.file)]
+        command = [*self.program, "run", "-c", str(self.file)]
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 ["/bin/sh", "-c", f'exec "$@" {closed}', "sh", *command] if closed else command,

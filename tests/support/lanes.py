@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
 from invalidator import Backend, Invalidation, PurgeResult, Target
+from invalidator.letters import Box
 from invalidator.logs import get_logger
 from invalidator.pipeline.coalescer import Pending
 from invalidator.pipeline.deadletter import FILE_LIMIT, DeadLetters
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from invalidator import Batch
     from invalidator.messages import Receipt
+    from invalidator.pipeline.replies import Fate
     from invalidator.slots import End
 
 
@@ -75,14 +77,16 @@ class Rig:
         log = get_logger()
         self.region = Region(["objects"])
         self.receipts: list[tuple[str, Receipt]] = []
+        self.answers: list[tuple[str, Invalidation, Fate, float]] = []
         parts: dict[str, Any] = {
             "backend": self.backend,
             "purge": self.backend.purge,
             "receipts": Receipts(self.region.backend("objects"), log),
-            "dead_letters": DeadLetters(self.folder, "users", self.policy.backend, log, self.letters_limit),
+            "dead_letters": DeadLetters(self.folder, Box("users", self.policy.backend), log, self.letters_limit),
             "log": log,
             "changed": self._changed,
             "observe": lambda node, receipt: self.receipts.append((node, receipt)),
+            "answer": lambda *answer: self.answers.append(answer),
         }
         order = self.policy.order
         self.pending = (Pending if order == AT_ONCE else Ordered)(self.policy, lambda: 0.0)

@@ -21,6 +21,8 @@ _PACKAGE_OF = {
     "promtool": "prometheus",
     "systemd-analyze": "systemd",
     "chromium": "chromium",
+    "node": "nodejs",
+    "redis-cli": "redis-tools",
 }
 PACKAGES = frozenset(_PACKAGE_OF.values())
 _MODULES = {

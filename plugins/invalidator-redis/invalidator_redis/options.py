@@ -12,7 +12,7 @@ from invalidator.topology.redis_url import RedisUrl  # noqa: TC001 -- so too
 from invalidator_redis.places import place, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from invalidator.messages import Kind
     from invalidator.topology.models import Topology
@@ -88,3 +88,21 @@ class RedisOptions(BackendOptions):
                 f"url: {shown(self.url)} is the very database that carries the messages, and a purge could delete what"
                 " lives there: name another database, or say same_as_source: true"
             )
+        for name in self._heard_by(topology):
+            yield (
+                f"url: {shown(self.url)} announces each purge on a channel that {name} hears: it would purge again what"
+                " an application has just written, without end. Have it hear channels that only publishers use"
+            )
+
+    def _heard_by(self, topology: Topology) -> Iterator[str]:
+        """The workers that purge here, and hear what this server says of its own keys (notify-keyspace-events)."""
+        here = place(self.url)
+        names = {name for name, backend in topology.backends.items() if backend.options is self}
+        for worker in topology.workers:
+            source = worker.redis or topology.redis
+            there = place(source.url) if source else None
+            if not here or not there or here[:2] != there[:2]:  # Pub/Sub knows no databases
+                continue
+            events = (f"__key{sort}@{self.url.database}__:*" for sort in ("space", "event"))
+            if names & {lane.backend for lane in worker.backends} and any(map(worker.may_hear, events)):
+                yield worker.name

@@ -1,0 +1,1 @@
+"""The proof of the README's promises: load, faults, and an oracle. `python -m chaos --help`."""

@@ -1,0 +1,1 @@
+"""What goes wrong: one class for each fault, listed in `registry`."""

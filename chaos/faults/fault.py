@@ -1,0 +1,92 @@
+"""What every fault has: how it begins, how it ends, and what it needs."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from chaos.delivery import MODES
+from chaos.scene import LANES, pause
+from tests.support.waiting import wait_until
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Mapping
+
+    from chaos.delivery import Mode
+    from chaos.oracle import Verdict
+    from chaos.scene import Scene
+
+
+class Fault:
+    """One fault, injected `times` times into a scene. `chance` decides what is left to chance, by the run's seed."""
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    """What it is, for the README."""
+    times: ClassVar[int] = 3
+    hold: ClassVar[float] = 0.5
+    """Seconds from the injection to the healing."""
+    recovery: ClassVar[float] = 20.0
+    """Seconds in which every worker has to be subscribed again."""
+    modes: ClassVar[tuple[Mode, ...]] = MODES
+    programs: ClassVar[tuple[str, ...]] = ()
+    root: ClassVar[bool] = False
+    """Whether it needs a network namespace of its own, or rights over one."""
+    setting: ClassVar[Mapping[str, Any]] = {}
+    """What this fault changes about the scene, see Setting."""
+    makes_gaps: ClassVar[bool] = True
+    """Whether Gaps have to be declared: if none is, the fault did nothing, and the run has shown nothing."""
+
+    def __init__(self, scene: Scene, chance: random.Random) -> None:
+        self.scene = scene
+        self.chance = chance
+
+    @classmethod
+    def missing(cls) -> str:
+        """Why it cannot be injected on this machine; empty if it can."""
+        path = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
+        absent = [program for program in cls.programs if shutil.which(program, path=path) is None]
+        if absent:
+            return f"{', '.join(absent)} is not on this machine"
+        return "it needs root" if cls.root and os.geteuid() != 0 else ""
+
+    @classmethod
+    def is_felt(cls, verdict: Verdict) -> bool:
+        """Whether the daemon has noticed what it should have."""
+        return not cls.makes_gaps or sum(verdict.gaps.values()) > len(LANES)
+
+    def prepare(self) -> None:
+        """Once, before the load."""
+
+    def inject(self) -> None:
+        """Begin. Returns once it has begun."""
+        raise NotImplementedError
+
+    def heal(self) -> None:
+        """End it. To be called also after an injection that failed half-way."""
+
+    def clean_up(self) -> None:
+        """Once, after everything, whatever happened."""
+
+    def strike(self) -> None:
+        """One whole fault: begun, held under load, healed, and every worker subscribed again."""
+        try:
+            self.inject()
+            pause(self.hold)
+        finally:
+            self.heal()
+        self.recovered()
+
+    def recovered(self) -> None:
+        """Wait until every worker is subscribed, and alive."""
+        run = self.scene.run
+
+        def subscribed() -> bool:
+            with suppress(OSError, AssertionError, KeyError):
+                return run.metrics().value("invalidator_subscribed") == len(LANES) and run.status("/readyz") == 200
+            return False
+
+        wait_until(subscribed, self.recovery, lambda: f"not subscribed after {self.name}: {run.logs()[-3000:]}")

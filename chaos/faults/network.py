@@ -1,0 +1,120 @@
+"""Packets between the daemon and its Redis are lost, late, or answered with a reset.
+
+Everything runs in a network namespace in which there is only a loopback (chaos/namespace.py). The daemon finds Redis at
+an address of its own, so that publishers, and the caches, do not notice.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from typing import ClassVar
+
+from chaos import namespace
+from chaos.brokers import APART
+from chaos.faults.fault import Fault
+from invalidator.stage.process import Child
+
+_TABLE = "add table ip chaos\nadd chain ip chaos input { type filter hook input priority 0; }\n"
+
+
+class Packets(Fault):
+    """Every packet of the daemon's connections, in both directions, meets `verdict`."""
+
+    verdict: ClassVar[str]
+    hold = 4.0
+    setting: ClassVar = {"way": "apart"}
+    programs = ("nft",)
+
+    @classmethod
+    def missing(cls) -> str:
+        """It needs a network namespace as well."""
+        return super().missing() or namespace.missing()
+
+    def inject(self) -> None:
+        """From now on."""
+        port = self.scene.broker.port
+        ends = (f"ip saddr {APART} tcp sport {port}", f"ip daddr {APART} tcp dport {port}")
+        _nft(_TABLE + "".join(f"add rule ip chaos input {end} {self.verdict}\n" for end in ends))
+
+    def heal(self) -> None:
+        """And no more. Also where nothing was begun."""
+        _nft("add table ip chaos\ndelete table ip chaos\n")
+
+
+class Dropped(Packets):
+    """None of them arrives: a black hole, as a firewall makes it that has forgotten a connection."""
+
+    name = "drop"
+    title = "packets dropped"
+    verdict = "drop"
+
+
+class Lossy(Packets):
+    """Three of ten are lost."""
+
+    name = "loss"
+    title = "30 % of packets lost"
+    makes_gaps = False
+    verdict = "numgen random mod 100 < 30 drop"
+
+
+class Reset(Packets):
+    """Each is answered with a reset: the connection ends, and no other one can be made."""
+
+    name = "reset"
+    title = "RST"
+    hold = 1.0
+    verdict = "tcp flags & rst == 0 reject with tcp reset"
+    """Not a reset itself: it comes the same way."""
+
+
+class Delayed(Fault):
+    """What Redis sends to the daemon arrives 100 ms later, give or take 20 ms: by netem, or by a queue of our own."""
+
+    name = "delay"
+    title = "packets delayed 100 ms ± 20 ms"
+    hold = 4.0
+    makes_gaps = False
+    setting: ClassVar = {"way": "apart"}
+
+    @classmethod
+    def missing(cls) -> str:
+        """One of the two ways has to be there."""
+        if why := super().missing() or namespace.missing():
+            return why
+        if namespace.has_netem() or (shutil.which("iptables", path="/usr/sbin:/sbin") and namespace.has_queue()):
+            return ""
+        return "neither netem (tc) nor NFQUEUE (iptables, and NetfilterQueue for Python) is on this machine"
+
+    def inject(self) -> None:
+        """From now on."""
+        port = self.scene.broker.port
+        if namespace.has_netem():
+            for command in namespace.netem(APART, "delay 100ms 20ms"):
+                subprocess.run(command, check=True, capture_output=True)
+            return
+        self._queue = Child(
+            ["chaos.delay", "0.1", "0.02", str(self.chance.getrandbits(32))], self.scene.folder / "delay.log"
+        )
+        assert self._queue.listen() == "delaying"
+        self._rule("-I", port)
+
+    def heal(self) -> None:
+        """And no more: what is still held back is let through first."""
+        if namespace.has_netem():
+            subprocess.run(["tc", "qdisc", "del", "dev", "lo", "root"], check=False, capture_output=True)
+            return
+        self._rule("-D", self.scene.broker.port)
+        self._queue.ask("end")
+        self._queue.close()
+
+    @staticmethod
+    def _rule(action: str, port: int) -> None:
+        match = ["INPUT", "-p", "tcp", "-s", APART, "--sport", str(port)]
+        queue = ["-j", "NFQUEUE", "--queue-num", "1"]
+        subprocess.run(["iptables", "-w", action, *match, *queue], check=True, capture_output=True)
+
+
+def _nft(commands: str) -> None:
+    subprocess.run(["nft", "-f", "-"], input=commands, text=True, check=True, capture_output=True)

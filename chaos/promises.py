@@ -1,0 +1,194 @@
+"""What is promised, and how each number is measured: the rows of the README's table. Pure: results in, text out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from chaos.results import Result
+
+
+class Measured(NamedTuple):
+    """One row's outcome. `samples` says in words how often; `kept` whether the promise was kept in all of them."""
+
+    number: str
+    samples: str
+    kept: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """A row: what, the number, which runs it is made from (by the beginning of their names), and how."""
+
+    what: str
+    number: str
+    runs: str
+    measure: Callable[[Sequence[Result]], Measured]
+
+
+def p99(seconds: Sequence[float]) -> float:
+    """The value below which 99 of 100 lie; of fewer than 100, the largest. Raises ValueError when there is none."""
+    if not seconds:
+        raise ValueError("nothing was measured")
+    return sorted(seconds)[ceil(0.99 * len(seconds)) - 1]
+
+
+def _verdicts(results: Sequence[Result]) -> list[tuple[Result, dict[str, Any]]]:
+    values = [(result, dict(result.values.get("verdict", result.values))) for result in results]
+    return [(result, verdict) for result, verdict in values if "stale" in verdict]
+
+
+def _stale(results: Sequence[Result]) -> Measured:
+    verdicts = _verdicts(results)
+    stale = sum(sum(verdict["stale"].values()) for _, verdict in verdicts)
+    entries = sum(sum(verdict["held"].values()) for _, verdict in verdicts)
+    faults = sum(result.samples for result, _ in verdicts)
+    seen = all(all(verdict["held"].values()) and verdict["quiet"] for _, verdict in verdicts)
+    return Measured(f"{stale}", f"{faults:,} faults; {entries:,} entries looked at", not stale and seen)
+
+
+def _unapplied(results: Sequence[Result]) -> Measured:
+    verdicts = [verdict for result, verdict in _verdicts(results) if result.mode == "journal"]
+    missing = sum(sum(verdict["unapplied"].values()) for verdict in verdicts)
+    published = sum(verdict["published"] for verdict in verdicts)
+    return Measured(f"{missing}", f"{published:,} messages", bool(verdicts) and not missing)
+
+
+def _gaps(results: Sequence[Result]) -> Measured:
+    injected = [result for result in results if "injected" in result.values]
+    each = ", ".join(f"{r.values['counted']} of {r.values['injected']} ({r.mode})" for r in injected)
+    clean = [result for result in results if "false" in result.values]
+    false = sum(result.values["false"] for result in clean)
+    minutes = sum(result.values["minutes"] for result in clean)
+    rate = min((result.values["rate"] for result in clean), default=0.0)
+    kept = all(result.values["counted"] == result.values["injected"] for result in injected) and not false
+    number = f"{each}; false: {false}" if injected else f"false: {false}"
+    faults = sum(result.samples for result in injected)
+    return Measured(number, f"{faults} faults; {minutes:.0f} minutes at {rate:,.0f} a second", kept and bool(results))
+
+
+def _killed(results: Sequence[Result]) -> Measured:
+    seconds = [each for result in results for each in result.values["seconds"]]
+    disturbed = sum(result.values["disturbed"] for result in results)
+    worst = max(p99(result.values["seconds"]) for result in results)
+    number = f"p99 {worst * 1000:.0f} ms; siblings disturbed: {disturbed}"
+    return Measured(number, f"{len(seconds)} kills", worst <= 0.1 and not disturbed)
+
+
+def _hang(results: Sequence[Result]) -> Measured:
+    seconds = [each - result.values["deadline"] for result in results for each in result.values["seconds"]]
+    return Measured(f"deadline + {max(0.0, *seconds):.2f} s", f"{len(seconds)} hangs", max(seconds) <= 0.5)
+
+
+def _healed(results: Sequence[Result]) -> Measured:
+    seconds = [each for result in results for each in result.values["seconds"]]
+    return Measured(f"at most {max(seconds):.1f} s", f"{len(seconds)} outages", max(seconds) <= 5.0)
+
+
+def _orphans(results: Sequence[Result]) -> Measured:
+    alive = sum(result.values["alive"] for result in results)
+    return Measured(f"{alive}", f"{sum(result.samples for result in results)} workers", not alive)
+
+
+def _ready(results: Sequence[Result]) -> Measured:
+    applied, asked = (sum(result.values[name] for result in results) for name in ("applied", "asked"))
+    return Measured(f"{applied} of {asked}", f"{asked} starts", applied == asked)
+
+
+def _isolation(results: Sequence[Result]) -> Measured:
+    factor = max(result.values["factor"] for result in results)
+    grown = max(result.values["grown_mib"] for result in results)
+    minutes = sum(result.values["minutes"] for result in results)
+    number = f"{factor:.2f}x; {grown:+.0f} MiB"
+    return Measured(number, f"{minutes:.0f} minutes with one hanging", factor <= 1.2 and grown <= 64)
+
+
+def _stopped(results: Sequence[Result]) -> Measured:
+    seconds = [each for result in results for each in result.values["seconds"]]
+    hanging = [each for result in results for each in result.values["hanging"]]
+    codes = {code for result in results for code in result.values["codes"]}
+    number = f"exit {', '.join(map(str, sorted(codes)))}; p99 {p99(seconds):.2f} s; hanging: {max(hanging):.1f} s"
+    kept = codes == {0} and p99(seconds) <= 1.0 and max(hanging) <= results[0].values["stop_timeout"]
+    return Measured(number, f"{len(seconds)} + {len(hanging)} stops", kept)
+
+
+def _dying(results: Sequence[Result]) -> Measured:
+    restarts = max(result.values["restarts"] for result in results)
+    disturbed = sum(result.values["disturbed"] for result in results)
+    degraded = all(result.values["degraded"] for result in results)
+    number = f"{restarts} restarts; others disturbed: {disturbed}; {'degraded' if degraded else 'NOT degraded'}"
+    return Measured(number, f"{len(results)} minutes", restarts <= 10 and not disturbed and degraded)
+
+
+def _conserved(results: Sequence[Result]) -> Measured:
+    gentle = [v for r, v in _verdicts(results) if not _kills(r)]
+    killed = [v for r, v in _verdicts(results) if _kills(r)]
+    exact, off = (sum(verdict["unaccounted"] for verdict in group) for group in (gentle, killed))
+    number = f"off by {exact}; after SIGKILL of a worker by {off}"
+    return Measured(number, f"{len(gentle)} + {len(killed)} runs", not exact)
+
+
+def _kills(result: Result) -> bool:
+    return result.run in {"kills", "gaps"} or result.run.endswith(("worker-kill", "supervisor-kill"))
+
+
+def _controlled(results: Sequence[Result]) -> Measured:
+    broken = sum(bool(result.values["broken"]) for result in results)
+    return Measured(f"{broken} of {len(results)}", f"{len(results)} guards", broken == len(results))
+
+
+PROMISES = (
+    Promise("stale entries after any of these faults, once quiet, both modes", "0", "stale.", _stale),
+    Promise(
+        "unapplied messages, journal mode, of the entries that the surviving dataset holds", "0", "stale.", _unapplied
+    ),
+    Promise(
+        "injected gaps detected; false gaps in 10 minutes of clean load at 10k/s", "500 of 500; 0", "gaps clean", _gaps
+    ),
+    Promise(
+        "killed worker subscribed again, over 200 kills at 2,000 msg/s; siblings' pids unchanged",
+        "p99 ≤ 100 ms",
+        "kills",
+        _killed,
+    ),
+    Promise("silent hang found, after the last byte", "≤ deadline + 0.5 s", "hang", _hang),
+    Promise("staleness after the network heals", "≤ 5 s", "heal", _healed),
+    Promise(
+        "workers alive 1 s after SIGKILL of the supervisor (stopped, spinning, blocked, normal)",
+        "0 in 100",
+        "orphans",
+        _orphans,
+    ),
+    Promise("READY, and a message published that instant applied", "200 of 200", "ready", _ready),
+    Promise(
+        "one hanging backend: the others' p99, and memory, in 5 minutes at 2,000 msg/s",
+        "≤ 1.2x; ≤ +64 MiB",
+        "isolation",
+        _isolation,
+    ),
+    Promise(
+        "SIGTERM under load; with a hanging backend",
+        "exit 0, p99 ≤ 1 s; ≤ stop_timeout",
+        "stop",
+        _stopped,
+    ),
+    Promise(
+        "a worker that dies at start, in the first minute; the others untouched, status degraded",
+        "≤ 10 restarts",
+        "dying",
+        _dying,
+    ),
+    Promise(
+        "conservation of the counters",
+        "exact without SIGKILL; after one, within a batch a lane",
+        "stale. kills gaps clean",
+        _conserved,
+    ),
+    Promise(
+        "negative controls: with its guard switched off, a promise is seen to be broken", "all", "control.", _controlled
+    ),
+)

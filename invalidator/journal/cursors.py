@@ -1,0 +1,117 @@
+"""How far each lane of a worker is in the Stream, in a file: a successor goes on from there.
+
+One file for each worker, replaced as a whole: a reader finds the former one or the new one, whenever the process or
+the machine ends. Two processes of one worker may both write it. What either says is true: of two cursors the older one
+only has more read again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path  # noqa: TC003  msgspec reads the annotations of this file
+from typing import TYPE_CHECKING, Literal
+from urllib.parse import quote
+
+import msgspec
+
+from invalidator.journal.entry import parse_id
+from invalidator.journal.position import Position
+from invalidator.messages import GapCause  # noqa: TC001  msgspec reads the annotations
+
+if TYPE_CHECKING:
+    from invalidator.logs import Logger
+
+DIRECTORY = "cursors"
+"""Its place in the state_dir."""
+LARGEST = 4 << 20
+"""Bytes. No worker has so many backends; whatever is larger is none of ours."""
+
+
+class Cursor(msgspec.Struct, frozen=True):
+    """One lane: everything up to `at` is done with; `owes` is the cause of a flush that it has yet to do."""
+
+    at: str
+    added: int | None = None
+    owes: GapCause | Literal[""] = ""
+
+    @property
+    def position(self) -> Position | None:
+        """The same as a value to reckon with; None if it is none."""
+        at = parse_id(self.at)
+        return None if at is None or (self.added or 0) < 0 else Position(at, self.added)
+
+
+class Cursors(msgspec.Struct, frozen=True, kw_only=True):
+    """All lanes of a worker, by backend and node, and what they hold for.
+
+    `server` is the run id of the Redis that the positions are of. `unjournaled` is the wall second at which a message
+    last came that is not in the Stream, 0.0: never.
+    """
+
+    version: Literal[1] = 1
+    stream: str
+    pattern: str
+    server: str = ""
+    unjournaled: float = 0.0
+    lanes: dict[str, Cursor] = {}
+
+
+_DECODER = msgspec.json.Decoder(Cursors)
+
+
+class CursorFile:
+    """The file of one worker. Both methods wait for the disk."""
+
+    def __init__(self, state_dir: Path, worker: str, log: Logger) -> None:
+        self.path = state_dir / DIRECTORY / f"{quote(worker, safe='')}.json"
+        self._log = log
+
+    def read(self, stream: str, pattern: str) -> Cursors | None:
+        """What was kept last, if that is for this Stream and this pattern; None if there is nothing to go on from."""
+        try:
+            with self.path.open("rb") as file:
+                data = file.read(LARGEST + 1)
+            kept = _DECODER.decode(data) if len(data) <= LARGEST else None
+        except FileNotFoundError:
+            return None
+        except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            self._log.error("cursors.unusable", file=str(self.path), error=str(error), then="flush")
+            return None
+        if kept is None or any(cursor.position is None for cursor in kept.lanes.values()):
+            self._log.error("cursors.unusable", file=str(self.path), error="not what we have written", then="flush")
+            return None
+        if (kept.stream, kept.pattern) != (stream, pattern):
+            self._log.warning("cursors.of_another", stream=kept.stream, pattern=kept.pattern, then="flush")
+            return None
+        return kept
+
+    def write(self, data: bytes) -> None:
+        """Replace what is kept; it survives a loss of power. Raises OSError."""
+        self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        draft = self.path.with_suffix(f".{os.getpid()}.tmp")
+        try:
+            with draft.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            draft.replace(self.path)
+        except OSError:
+            with contextlib.suppress(OSError):
+                draft.unlink(missing_ok=True)
+            raise
+        directory = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+
+
+def cursor_at(position: Position, owes: GapCause | Literal[""] = "") -> Cursor:
+    """A lane that has done with everything up to this position."""
+    return Cursor(str(position.at), position.added, owes)
+
+
+def encoded(cursors: Cursors) -> bytes:
+    """The file's contents."""
+    return msgspec.json.encode(cursors) + b"\n"

@@ -1,0 +1,115 @@
+"""Says in Redis that this worker is there, and what it hears and purges, for publishers that wait for everybody.
+
+It asks the sideline and hears of the answer later: a Redis that hangs, or a user that may not write there, costs the
+worker nothing but that such publishers do not know of it.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from redis import ResponseError
+
+from invalidator.presence import INDEX
+from invalidator.wire.sideline import Answered
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from invalidator.logs import Logger
+    from invalidator.wire.connection import Refused
+    from invalidator.wire.identity import Command
+    from invalidator.wire.sideline import Sideline
+
+RIGHTS = "+set +del +zadd +zrem +zremrangebyscore +expire +time ~invalidator:*"
+"""What it takes beside a subscription."""
+_KEPT = 600
+"""Seconds for which the index remembers those that are gone: nobody looks at a key that has ended."""
+_PRUNED_EVERY = 60.0
+_LIFETIMES = 3
+_SHORTEST = 10.0
+"""A key outlives so many deadlines, and so many seconds, without a word. A worker that crashes, or has to wait for a
+processor, is soon back, and a publisher that took it for gone would speak of success without it."""
+
+
+class Attendance:
+    """One worker's; called by its loop, in monotonic seconds. `deadline` is that of its heartbeat."""
+
+    def __init__(
+        self, sideline: Sideline, key: str, value: bytes, interval: float, deadline: float, log: Logger
+    ) -> None:
+        self.trouble = ""
+        """Why publishers do not know of this worker; empty while they do."""
+        self.has_spoken = False
+        """Whether it was said once, or could not be."""
+        self._sideline = sideline
+        self._key = key
+        self._value = value
+        self._interval = max(interval, 0.5)
+        self._lifetime = max(_SHORTEST, _LIFETIMES * deadline)
+        self._log = log
+        self._due = 0.0
+        self._prune_due = 0.0
+        self._asking = False
+        self._server_time: tuple[float, float] | None = None
+
+    def next_due(self, now: float) -> float:
+        """Seconds until `turn` should be called."""
+        return float("inf") if self._asking else max(0.0, self._due - now)
+
+    def turn(self, now: float) -> None:
+        """Say it again, if it is time and the last word has arrived."""
+        if self._asking or now < self._due:
+            return
+        self._due = now + self._interval
+        self._asking = self._sideline.ask(self._commands(now), self._answered)
+
+    def stop(self) -> None:
+        """Say that it is there no more."""
+        self._sideline.ask([("DEL", self._key), ("ZREM", INDEX, self._key)], lambda _: None)
+
+    def _commands(self, now: float) -> Sequence[Command]:
+        at = self._servers_time(now)
+        commands: list[Command] = [
+            ("SET", self._key, self._value, "PX", int(self._lifetime * 1000)),
+            ("ZADD", INDEX, at + self._lifetime, self._key),
+            ("EXPIRE", INDEX, _KEPT),
+            ("TIME",),
+        ]
+        if self._server_time and now >= self._prune_due:
+            self._prune_due = now + _PRUNED_EVERY
+            commands.append(("ZREMRANGEBYSCORE", INDEX, "-inf", at - _KEPT))
+        return commands
+
+    def _servers_time(self, now: float) -> float:
+        # Everybody's entries are compared by one clock: the server's, as far as we know it.
+        if self._server_time is None:
+            return time.time()
+        said, heard = self._server_time
+        return said + now - heard
+
+    def _answered(self, outcome: Answered | Refused) -> None:
+        self._asking = False
+        self.has_spoken = True
+        if not isinstance(outcome, Answered):
+            return  # that there is no connection is said elsewhere
+        for reply in outcome.replies[:2]:
+            if isinstance(reply, ResponseError):
+                self._fail(str(reply))
+                break
+        else:
+            self._recover()
+        said = outcome.replies[3]
+        if isinstance(said, list) and said:
+            self._server_time = float(said[0]), outcome.asked
+
+    def _fail(self, why: str) -> None:
+        if not self.trouble:
+            self._log.warning("presence.refused", detail=why[:200], grant=RIGHTS)
+        self.trouble = f"does not see it: {why[:120]}; grant {RIGHTS}"
+
+    def _recover(self) -> None:
+        if self.trouble:
+            self._log.info("presence.accepted")
+        self.trouble = ""

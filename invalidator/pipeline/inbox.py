@@ -1,0 +1,71 @@
+"""What a connection has brought and nobody has looked at yet: chunks of bytes, each with the second of its arrival.
+
+Reading comes first: everything that the socket holds is taken in before any of it is parsed, as parsing takes longer
+and Redis disconnects a subscriber that reads too slowly.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+import hiredis
+
+if TYPE_CHECKING:
+    from invalidator.wire.connection import Link
+
+READS_AT_ONCE = 512
+LIMIT = 256 << 20
+"""Bytes read and not yet parsed; at this bound we stop reading, and Redis decides."""
+
+
+class Inbox:
+    """Of one connection after the other; a new one is heard only after the last word of the old one."""
+
+    def __init__(self) -> None:
+        self._chunks: deque[tuple[float, bytes]] = deque()
+        self._reader: Any = hiredis.Reader()
+        self.size = 0
+
+    @property
+    def is_full(self) -> bool:
+        """Whether there is no room for more."""
+        return self.size >= LIMIT
+
+    def oldest(self, otherwise: float) -> float:
+        """When the first of what is still here arrived."""
+        return self._chunks[0][0] if self._chunks else otherwise
+
+    def begin(self) -> None:
+        """The next bytes are those of a new connection. There are none of the old one left."""
+        self._reader = hiredis.Reader()
+
+    def absorb(self, link: Link, now: float) -> bool:
+        """Take in what there is; whether that was anything. Raises OSError, EOFError at the end of the stream."""
+        some = False
+        for _ in range(READS_AT_ONCE):
+            if self.is_full or (chunk := link.read()) is None:
+                break
+            if not chunk:
+                raise EOFError("Redis closed the connection")
+            some = True
+            self._chunks.append((now, chunk))
+            self.size += len(chunk)
+        return some
+
+    def next(self) -> Any:
+        """The parser's `gets`, after it was given one more chunk; None if there is none.
+
+        The parser gets a chunk at a time: it moves all that it holds to the front again and again.
+        """
+        if not self._chunks:
+            return None
+        _, chunk = self._chunks.popleft()
+        self.size -= len(chunk)
+        self._reader.feed(chunk)
+        return self._reader.gets
+
+    def forget(self) -> None:
+        """What is left cannot be parsed."""
+        self._chunks.clear()
+        self.size = 0

@@ -1,0 +1,116 @@
+"""Taken in: messages are decoded, and what is wrong with them is counted and, once in a while, said.
+
+So is what is right and not for this worker: what it ignores, and what it has heard before.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from invalidator.errors import DecodeError
+from invalidator.logs import Logger, Occasionally
+from invalidator.messages import Invalidation, Message
+from invalidator.pipeline.repeats import Repeats
+from invalidator.slots import clock
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from invalidator.messages import IgnoreReason, RejectReason
+    from invalidator.pipeline.ignoring import Ignoring
+    from invalidator.pipeline.tap import Tap
+    from invalidator.reply import Outcome
+    from invalidator.slots import WorkerSlots
+
+
+class Intake:
+    """The same for all messages of a worker, on whichever way they come.
+
+    `declined` is told of each one that was heard and is not acted on: an outcome and a reason. `given_up` says how many
+    targets the worker has given up by now.
+    """
+
+    def __init__(
+        self,
+        decode: Callable[[Message], Invalidation],
+        ignoring: Ignoring,
+        given_up: Callable[[], int],
+        declined: Callable[[Invalidation, Outcome, str], None],
+        slots: WorkerSlots,
+        tap: Tap,
+        log: Logger,
+    ) -> None:
+        self._decode = decode
+        self._ignoring = ignoring
+        self._given_up = given_up
+        self._gave_up = given_up()
+        self._repeats = Repeats()
+        self._declined = declined
+        self._slots = slots
+        self._tap = tap
+        self._log = log
+        self._seldom = Occasionally(10.0)
+
+    def take(self, messages: Iterable[Message]) -> list[Invalidation]:
+        """What these ask for."""
+        invalidations = []
+        received = 0
+        for message in messages:
+            received += 1
+            try:
+                invalidation = self._decode(message)
+            except DecodeError as error:
+                self.reject(error.reason, message, str(error))
+                if error.message:
+                    self._declined(error.message, "rejected", error.reason)
+                if self._tap.on:
+                    self._tap.heard(message, Invalidation((), rejected=(error.reason,)))
+                continue
+            if ignored := self._ignoring.reason(invalidation):
+                self._ignore(invalidation, ignored)
+                if self._tap.on:
+                    self._tap.heard(message, invalidation, ignored=ignored)
+                continue
+            invalidations.append(invalidation)
+            if self._tap.on:
+                self._tap.heard(message, invalidation)
+            for reason in invalidation.rejected:
+                self.reject(reason, message, f"one target: {reason}")
+        self._slots.add("received", received)
+        self._slots.last_message(time.time())
+        return invalidations
+
+    def read(self, message: Message, *, again: bool) -> Invalidation | None:
+        """What one from the journal asks for; None if that is nothing. `again`: it has been counted before."""
+        try:
+            invalidation = self._decode(message)
+        except DecodeError as error:
+            if not again:
+                self.reject(error.reason, message, str(error))
+            return None
+        return None if self._ignoring.reason(invalidation) else invalidation
+
+    def is_repeat(self, invalidation: Invalidation, now: float) -> bool:
+        """Whether the same has been taken in a moment ago. `now` is in monotonic seconds."""
+        if not self._repeats.is_repeat(invalidation, now):
+            return False
+        if (given_up := self._given_up()) != self._gave_up:
+            # It may be its publisher's second try. Which message it was is not known: all are forgotten.
+            self._gave_up = given_up
+            self._repeats = Repeats()
+            return self._repeats.is_repeat(invalidation, now)
+        self._ignore(invalidation, "duplicate")
+        return True
+
+    def _ignore(self, invalidation: Invalidation, reason: IgnoreReason) -> None:
+        self._slots.add(f"ignored:{reason}")
+        self._declined(invalidation, "ignored", reason)
+
+    def reject(self, reason: RejectReason, message: Message, detail: str) -> None:
+        """A message, or one of its targets, is not taken."""
+        self._slots.add(f"rejected:{reason}")
+        held = self._seldom.due(reason, clock())
+        if held is not None:
+            channel = message.channel.decode("utf-8", "backslashreplace")
+            self._log.warning("message.rejected", reason=reason, channel=channel, detail=detail, held_back=held)

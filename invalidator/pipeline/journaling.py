@@ -1,0 +1,57 @@
+"""Puts a worker's delivery together: the plain one, or all that it takes to read a journal."""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING
+
+from invalidator.journal.cursors import CursorFile
+from invalidator.journal.glob import Glob
+from invalidator.journal.keeper import Keeper
+from invalidator.journal.stream import Stream
+from invalidator.pipeline.book import Book
+from invalidator.pipeline.delivery import PubSub
+from invalidator.pipeline.exact import Journal, Journaled
+from invalidator.pipeline.excerpt import Excerpt
+from invalidator.wire.sideline import sideline_to
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from invalidator.logs import Logger
+    from invalidator.pipeline.delivery import Delivery
+    from invalidator.pipeline.dispatcher import Dispatcher
+    from invalidator.pipeline.intake import Intake
+    from invalidator.slots import WorkerSlots
+    from invalidator.topology.models import Topology, WorkerSpec
+
+
+def make_delivery(
+    topology: Topology,
+    spec: WorkerSpec,
+    intake: Intake,
+    dispatcher: Dispatcher,
+    slots: WorkerSlots,
+    wake: Callable[[], None],
+    log: Logger,
+    *,
+    is_restart: bool,
+) -> Delivery:
+    """What the worker's `delivery` says. `is_restart` as in Part. Reads the worker's cursors from the disk."""
+    # The setting spares a cache at a deploy; it says nothing of what was missed since a crash.
+    flush_on_start = spec.flush_on_start or is_restart
+    if spec.delivery == "pubsub":
+        return PubSub(dispatcher, intake.is_repeat, flush_on_start=flush_on_start)
+    settings, name = topology.redis_of(spec), topology.journal.stream
+    file = CursorFile(topology.supervisor.state_dir, spec.name, log)
+    # A connection of its own: a chunk of the journal would keep a heartbeat waiting.
+    sideline = sideline_to(settings, spec.name, wake, key=name)
+    journal = Journal(
+        stream=Stream(name, sideline, settings.backoff, log, random.random),
+        excerpt=Excerpt(Glob(spec.pattern), intake),
+        book=Book(Keeper(file.write, wake, log), name, spec.pattern),
+        kept=file.read(name, spec.pattern),
+    )
+    return Journaled(
+        journal, dispatcher, intake.is_repeat, slots, settings.heartbeat, log, flush_on_start=flush_on_start
+    )

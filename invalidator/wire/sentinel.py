@@ -1,0 +1,136 @@
+"""The way to a master that Sentinels name.
+
+They are asked again for each new connection, and before each use of one that stays open: an old master may stay alive
+behind a failover, serve everybody who is still connected to it, and never say a word.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import redis
+
+from invalidator.wire.identity import Address, exchange
+from invalidator.wire.options import UNINTRODUCED, connection_options, credentials, over_tcp, patience
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from invalidator.topology.models import RedisSettings
+    from invalidator.wire.identity import Identity
+
+_SHARE = 3
+"""A Sentinel that hangs may cost this part of the deadline: there are others to ask."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """What one Sentinel believes. The higher the epoch, the later the failover that it knows of."""
+
+    epoch: int
+    master: Address
+    down: bool
+
+
+class ThroughSentinel:
+    """See Route. Holds a connection to each Sentinel that it has asked."""
+
+    relays = False
+
+    def __init__(self, settings: RedisSettings) -> None:
+        self._settings = settings
+        self._name = settings.url.master
+        self._sentinels = [Address(host, port) for host, port in settings.url.hosts]  # who answered last comes first
+        self._open: dict[Address, redis.Connection] = {}
+        self.at: Address | None = None
+
+    def open(self, **options: Any) -> redis.Connection:
+        """See Route: to the master of the latest failover that a majority of the Sentinels knows of."""
+        master = self._master()
+        self.at = master
+        own = connection_options(self._settings) | over_tcp(self._settings.heartbeat.deadline)
+        own |= credentials(self._settings) | options
+        return redis.Connection(host=master.host, port=master.port, db=self._settings.url.database, **own)
+
+    def check(self, server: Identity, *, to_listen: bool) -> None:
+        """A master that has just lost its office is still named for a while."""
+        del to_listen
+        if server.role not in ("", "master"):
+            raise redis.ConnectionError(f"READONLY: Sentinel names {self.at} as the master, which says {server.role}")
+
+    def is_current(self, connection: redis.Connection) -> bool:
+        """See Route. Asks one Sentinel, another one each time: any of them may be the last to know."""
+        for answer in self._answers():
+            self._sentinels.append(self._sentinels.pop(0))
+            return answer.master == (connection.host, connection.port)
+        raise redis.ConnectionError(f"no Sentinel answers for {self._name!r}")
+
+    def close(self) -> None:
+        """See Route."""
+        for sentinel in list(self._open):
+            self._hang_up(sentinel)
+
+    def _master(self) -> Address:
+        answers: list[_Answer] = []
+        errors: dict[Address, str] = {}
+        for answer in self._answers(errors):
+            answers.append(answer)
+            # No failover happens without a majority, so that one of these knows of the latest.
+            if len(answers) > len(self._sentinels) // 2:
+                break
+        up = [answer for answer in answers if not answer.down]
+        if not up:
+            known = "all that do say it is down" if answers else "; ".join(f"{at}: {why}" for at, why in errors.items())
+            raise redis.ConnectionError(f"no Sentinel knows a master {self._name!r}: {known}")
+        return max(up, key=lambda answer: answer.epoch).master
+
+    def _answers(self, errors: dict[Address, str] | None = None) -> Iterator[_Answer]:
+        for sentinel in list(self._sentinels):
+            try:
+                reply = self._ask(sentinel)
+            except (redis.RedisError, OSError) as error:
+                self._hang_up(sentinel)
+                self._sentinels.remove(sentinel)  # to the end: it has just cost us a timeout
+                self._sentinels.append(sentinel)
+                if errors is not None:
+                    errors[sentinel] = str(error) or type(error).__name__
+                continue
+            if answer := _answer(reply):
+                yield answer
+            elif errors is not None:
+                errors[sentinel] = str(reply)
+
+    def _ask(self, sentinel: Address) -> object:
+        connection = self._open.get(sentinel)
+        if connection is None:
+            limits = patience(self._settings.heartbeat.deadline / _SHARE)
+            connection = redis.Connection(host=sentinel.host, port=sentinel.port, protocol=2, **UNINTRODUCED, **limits)
+            self._open[sentinel] = connection
+        connection.connect()
+        return exchange(connection, [("SENTINEL", "MASTER", self._name)])[0]
+
+    def _hang_up(self, sentinel: Address) -> None:
+        connection = self._open.pop(sentinel, None)
+        if connection:
+            with suppress(Exception):
+                connection.disconnect()
+
+
+def _answer(reply: object) -> _Answer | None:
+    """None for a Sentinel that does not know this master, or says what nobody can read."""
+    try:
+        fields = _fields(reply)
+        flags = fields["flags"].split(",")
+        master = Address(fields["ip"], int(fields["port"]))
+        return _Answer(int(fields["config-epoch"]), master, bool({"s_down", "o_down"} & {*flags}))
+    except (KeyError, ValueError):
+        return None
+
+
+def _fields(reply: object) -> Mapping[str, str]:
+    if not isinstance(reply, list):
+        return {}
+    words = [word.decode("utf-8", "replace") if isinstance(word, bytes) else str(word) for word in reply]
+    return dict(zip(words[::2], words[1::2], strict=False))

@@ -1,0 +1,203 @@
+"""`delivery: journal`, seen from outside: a real Redis, a real daemon, real caches, and what became of each entry."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from invalidator.slots import ENDS
+from tests.support.journals import Publisher
+from tests.support.waiting import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.conftest import MakeDaemon, MakeMemcached, MakeRedis
+    from tests.support.daemon import Daemon
+    from tests.support.stores import MemcachedServer, RedisServer
+
+
+@pytest.fixture
+def source(redis_server: MakeRedis) -> RedisServer:
+    return redis_server()
+
+
+@pytest.fixture
+def publisher(source: RedisServer) -> Iterator[Publisher]:
+    made = Publisher(source)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def store(memcached_server: MakeMemcached) -> MemcachedServer:
+    return memcached_server()
+
+
+def topology(source: RedisServer, *stores: MemcachedServer, **worker: Any) -> dict[str, Any]:
+    backends = {f"store{number}": {"type": "memcached", "servers": [one.address]} for number, one in enumerate(stores)}
+    return {
+        "redis": {
+            "url": source.url,
+            "heartbeat": {"interval": "100ms", "deadline": "300ms"},
+            "backoff": {"first": "10ms", "longest": "100ms"},
+        },
+        "supervisor": {"restart": {"first": "10ms", "longest": "50ms"}},
+        "backends": backends,
+        "workers": [
+            {
+                "name": "users",
+                "pattern": "cache:invalidate:users:*",
+                "delivery": "journal",
+                "backends": list(backends),
+                "flush": {"all": True},
+                **worker,
+            }
+        ],
+    }
+
+
+def cursors(run: Daemon) -> dict[str, Any]:
+    """What is kept on the disk."""
+    text = (run.folder / "state" / "cursors" / "users.json").read_text()
+    return json.loads(text)  # type: ignore[no-any-return]
+
+
+def settled(run: Daemon, entry: str) -> bool:
+    """Whether every lane's cursor is there, and no flush is owed."""
+    return all(lane["at"] == entry and not lane["owes"] for lane in cursors(run)["lanes"].values())
+
+
+def gone(store: MemcachedServer, *keys: str) -> bool:
+    return not any(store.get(key) for key in keys)
+
+
+def flushes(run: Daemon) -> dict[str, float]:
+    metrics = run.metrics()
+    causes = ("start", "disconnect", "deadline", "resubscribed", "role", "trimmed", "overflow")
+    counts = {cause: metrics.value("invalidator_flushes_total", cause=cause) for cause in causes}
+    return {cause: count for cause, count in counts.items() if count}
+
+
+def adds_up(run: Daemon, backend: str = "store0") -> bool:
+    metrics = run.metrics()
+    lane = {"worker": "users", "backend": backend}
+    ended = sum(metrics.value("invalidator_targets_total", **lane, end=end) for end in ENDS)
+    received = metrics.value("invalidator_targets_received_total", **lane)
+    return received == ended + metrics.value("invalidator_pending", **lane)
+
+
+def test_a_message_is_purged_once_though_it_is_heard_and_read(
+    source: RedisServer, publisher: Publisher, store: MemcachedServer, daemon: MakeDaemon
+) -> None:
+    run = daemon(topology(source, store))
+    wait_until(lambda: not any(lane["owes"] for lane in cursors(run)["lanes"].values()), 5, run.logs)
+    store.set("users:1", "old")
+    entry = publisher.publish("users:1")
+    wait_until(lambda: gone(store, "users:1"), 5, run.logs)
+    wait_until(lambda: settled(run, entry), 5, lambda: f"{cursors(run)}\n{run.logs()}")
+
+    metrics = run.metrics()
+    assert metrics.value("invalidator_targets_total", end="purged") == 1
+    assert metrics.value("invalidator_messages_missed_total") == 0
+    assert adds_up(run)
+
+
+def test_what_was_not_heard_is_read_and_counted_as_missed(
+    source: RedisServer, publisher: Publisher, store: MemcachedServer, daemon: MakeDaemon
+) -> None:
+    run = daemon(topology(source, store))
+    store.set("users:1", "old")
+    publisher.add("carts:1", channel="cache:invalidate:carts:x")
+    entry = publisher.add("users:1")
+    wait_until(lambda: gone(store, "users:1"), 5, run.logs)
+    run.wait_metric("invalidator_messages_missed_total", 1)
+    wait_until(lambda: settled(run, entry), 5, run.logs)
+    assert flushes(run) == {"start": 1}
+
+
+def test_the_first_cursor_is_on_the_disk_before_the_worker_is_ready(
+    source: RedisServer, publisher: Publisher, store: MemcachedServer, daemon: MakeDaemon
+) -> None:
+    entry = publisher.add("users:1")
+    run = daemon(topology(source, store))
+
+    assert cursors(run)["lanes"][f"store0 {store.address}"]["at"] == entry
+
+
+def test_a_state_dir_that_takes_no_cursor_keeps_the_worker_from_being_ready(
+    source: RedisServer, store: MemcachedServer, daemon: MakeDaemon
+) -> None:
+    run = daemon(topology(source, store), ready=False)
+    # The control for the test above. A directory of the file's name: even for root, no file can take its place.
+    wait_until((run.folder / "state" / "cursors" / "users.json").exists, 10, run.logs)
+    assert run.stop() == 0
+    (run.folder / "state" / "cursors" / "users.json").unlink()
+    (run.folder / "state" / "cursors" / "users.json" / "x").mkdir(parents=True)
+    run.start(ready=False)
+    wait_until(lambda: run.logs().count('"cursors.not_kept"') == 1, 10, run.logs)
+    wait_until(lambda: "redis.subscribed" in run.logs().rpartition("cursors.not_kept")[0], 10, run.logs)
+
+    assert run.status("/readyz") == 503
+
+
+def test_a_gap_is_repaired_by_reading_and_nothing_is_flushed(
+    source: RedisServer, publisher: Publisher, store: MemcachedServer, daemon: MakeDaemon
+) -> None:
+    run = daemon(topology(source, store))
+    keys = [f"users:{number}" for number in range(50)]
+    for key in (*keys, "users:not-asked-for"):
+        store.set(key, "old")
+    publisher.client.client_kill_filter(_type="pubsub")
+    for key in keys:
+        entry = publisher.publish(key)
+    run.wait_metric("invalidator_gaps_total", 1, cause="disconnect")
+    wait_until(lambda: settled(run, entry), 5, run.logs)
+
+    assert gone(store, *keys)
+    assert store.get("users:not-asked-for") == "old"
+    assert flushes(run) == {"start": 1}
+    assert adds_up(run)
+
+
+def test_a_successor_goes_on_from_the_cursor_and_flushes_nothing(
+    source: RedisServer, publisher: Publisher, store: MemcachedServer, daemon: MakeDaemon
+) -> None:
+    run = daemon(topology(source, store))
+    wait_until(lambda: settled(run, "0-0"), 5, run.logs)
+    publisher.publish("users:0")
+    wait_until(lambda: not settled(run, "0-0"), 5, run.logs)
+    assert run.stop() == 0
+    for key in ("users:1", "users:2"):
+        store.set(key, "old")
+    entry = publisher.publish("users:1")
+    run.start()
+    wait_until(lambda: settled(run, entry), 5, run.logs)
+
+    assert store.get("users:1") is None
+    assert store.get("users:2") == "old"
+    assert flushes(run) == {}
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [
+        pytest.param(b"\x00\xff garbage", id="garbage"),
+        pytest.param(b'{"version":1,"stream":"invalidator:journal","pattern":"other:*","lanes":{}}', id="pattern"),
+    ],
+)
+def test_a_cursor_that_says_nothing_of_this_worker_is_none(
+    source: RedisServer, store: MemcachedServer, daemon: MakeDaemon, kept: bytes
+) -> None:
+    run = daemon(topology(source, store), ready=False)
+    wait_until((run.folder / "state" / "cursors" / "users.json").exists, 10, run.logs)
+    assert run.stop() == 0
+    (run.folder / "state" / "cursors" / "users.json").write_bytes(kept)
+    store.set("users:1", "old")
+    run.start()
+
+    assert store.get("users:1") is None
+    assert flushes(run) == {"start": 1}
+    assert run.logs().count("cursors.") == 1
