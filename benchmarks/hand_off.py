@@ -15,14 +15,14 @@ import threading
 from typing import TYPE_CHECKING
 
 from invalidator.backend import Backend
+from invalidator.lanes.coalescer import Pending
+from invalidator.lanes.deadletter import DeadLetters
+from invalidator.lanes.lane import Lane
+from invalidator.lanes.policy import Policy
+from invalidator.lanes.receipts import Receipts
 from invalidator.letters import Box
 from invalidator.logs import get_logger
 from invalidator.messages import Batch, Invalidation, PurgeResult, Target
-from invalidator.pipeline.coalescer import Pending
-from invalidator.pipeline.deadletter import DeadLetters
-from invalidator.pipeline.lane import Lane
-from invalidator.pipeline.policy import Policy
-from invalidator.pipeline.receipts import Receipts
 from invalidator.slots import Region, clock
 
 if TYPE_CHECKING:

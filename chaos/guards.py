@@ -58,9 +58,8 @@ def _settled_at_once(original: Any) -> Any:
 
 def _ready_at_once(original: Any) -> Any:
     def become_ready(self: Any) -> None:
-        self._confirmed = self._confirmed or clock()
+        self._confirmed = float("-inf")  # long enough ago that nothing is waited for
         self._delivery.is_settled = lambda: True
-        self._dispatcher.is_settled = lambda: True
         original(self)
 
     return become_ready
@@ -77,7 +76,7 @@ GUARDS = {
     ),
     "replay": Guard(
         "what stands in the journal and was not heard is dispatched",
-        {"invalidator.pipeline.readership:Readership.hand_out": _returning(0)},
+        {"invalidator.replay.readership:Readership.hand_out": _returning(0)},
     ),
     "cursor": Guard(
         "a cursor moves only when the backend has answered",
@@ -86,15 +85,15 @@ GUARDS = {
     "deadline": Guard(
         "a connection on which no byte has come by the deadline is given up",
         {
-            "invalidator.pipeline.heartbeat:Silence.verdict": _returning(None),
-            "invalidator.pipeline.heartbeat:Silence.unanswered": _returning(None),
+            "invalidator.subscription.heartbeat:Silence.verdict": _returning(None),
+            "invalidator.subscription.heartbeat:Silence.unanswered": _returning(None),
         },
     ),
     "echo": Guard(
         "what is published now has to be heard on the subscription's own connection",
         {
-            "invalidator.pipeline.heartbeat:Echoes.verdict": _returning(None),
-            "invalidator.pipeline.heartbeat:Echoes.taken": _returning(None),
+            "invalidator.subscription.heartbeat:Echoes.verdict": _returning(None),
+            "invalidator.subscription.heartbeat:Echoes.taken": _returning(None),
         },
     ),
     "ready": Guard(

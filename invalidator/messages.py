@@ -93,11 +93,16 @@ class Message(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """A time in which messages may have been missed; `began` and `ended` are monotonic seconds."""
+    """A time in which messages may have been missed; `began` and `ended` are monotonic seconds.
+
+    `spread` has the seconds over which a fleet that lost the same Redis has come back: the wait before the last attempt
+    was drawn from them.
+    """
 
     cause: GapCause
     began: float
     ended: float
+    spread: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from invalidator import Failure, PurgeResult, Target
 from invalidator.backend import targets_of
-from invalidator.pipeline.breaker import OPENS_AFTER, PROBE_SIZE, Breaker
-from invalidator.pipeline.coalescer import Pending
-from invalidator.pipeline.pace import RETRY_LONGEST, Retry
-from invalidator.pipeline.policy import Policy
+from invalidator.lanes.breaker import OPENS_AFTER, PROBE_SIZE, Breaker
+from invalidator.lanes.coalescer import Pending
+from invalidator.lanes.pace import RETRY_LONGEST, Retry
+from invalidator.lanes.policy import Policy
 from invalidator.slots import Region
 from invalidator.supervision.metrics import Totals
 from tests.support.lanes import Inline, Rig
@@ -67,7 +67,7 @@ def test_a_probe_has_few_targets_and_its_success_closes() -> None:
 
 def test_a_breaker_that_never_opens_asks_for_everything_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
     # The control for the test above.
-    monkeypatch.setattr("invalidator.pipeline.breaker.OPENS_AFTER", 1_000)
+    monkeypatch.setattr("invalidator.lanes.breaker.OPENS_AFTER", 1_000)
     lane, now = open_lane()
     batch = lane.take(now + lane.next_due(now))
     assert batch is not None

@@ -10,14 +10,14 @@ import pytest
 
 from invalidator import BackendContext, Target
 from invalidator.cdn import AT_ONCE, CdnBackend, Ledger, Limit, shared
+from invalidator.lanes.coalescer import Pending
+from invalidator.lanes.deadletter import DeadLetters
+from invalidator.lanes.lane import Lane
+from invalidator.lanes.policy import Policy
+from invalidator.lanes.receipts import Receipts
 from invalidator.letters import Box
 from invalidator.logs import get_logger
 from invalidator.messages import Invalidation
-from invalidator.pipeline.coalescer import Pending
-from invalidator.pipeline.deadletter import DeadLetters
-from invalidator.pipeline.lane import Lane
-from invalidator.pipeline.policy import Policy
-from invalidator.pipeline.receipts import Receipts
 from invalidator.slots import Region, clock
 from invalidator.testing.bucket import TokenBucket
 from invalidator.testing.fastly import FakeFastly

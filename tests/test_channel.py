@@ -21,8 +21,8 @@ from invalidator.channel import (
     Subscription,
     pair,
 )
+from invalidator.lanes.policy import Policy
 from invalidator.messages import Message, Receipt
-from invalidator.pipeline.policy import Policy
 from invalidator.pipeline.tap import MOST_A_SECOND, Tap
 from tests.support.waiting import wait_until
 

@@ -7,9 +7,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from invalidator.backend import targets_of
-from invalidator.messages import Batch, Failure, PurgeResult, Target
-from invalidator.pipeline.coalescer import Pending
-from invalidator.pipeline.pace import (
+from invalidator.lanes.coalescer import Pending
+from invalidator.lanes.pace import (
     ATTEMPT_SECONDS,
     FLUSH_SECONDS,
     LARGEST_BATCH,
@@ -17,8 +16,9 @@ from invalidator.pipeline.pace import (
     Retry,
     next_batch_size,
 )
-from invalidator.pipeline.policy import Policy
-from invalidator.pipeline.wishes import covers
+from invalidator.lanes.policy import Policy
+from invalidator.lanes.wishes import covers
+from invalidator.messages import Batch, Failure, PurgeResult, Target
 
 ALL = (Target("all"),)
 

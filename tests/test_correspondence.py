@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from invalidator import Invalidation, Target
+from invalidator.lanes.replies import Fate
 from invalidator.pipeline import attendance, correspondence
 from invalidator.pipeline.correspondence import AT_ONCE, MOST_A_SECOND, MOST_OPEN, Correspondence, End, verdict
 from invalidator.pipeline.decoder import decode
-from invalidator.pipeline.replies import Fate
 from invalidator.presence import INDEX, Presence
 from invalidator.presence import read as read_presence
 from invalidator.presence import written as presence_written

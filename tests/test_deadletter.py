@@ -8,10 +8,10 @@ import resource
 import signal
 from typing import TYPE_CHECKING
 
+from invalidator.lanes.deadletter import DeadLetters
 from invalidator.letters import Box
 from invalidator.logs import get_logger
 from invalidator.messages import Target
-from invalidator.pipeline.deadletter import DeadLetters
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -16,10 +16,10 @@ from invalidator import Failure, PurgeResult, Target
 from invalidator.backend import targets_of
 from invalidator.cli import main
 from invalidator.control.protocol import decode_request
+from invalidator.lanes.policy import Policy
 from invalidator.letters import FOLDER, Box, decode, encode, named
 from invalidator.logs import get_logger
 from invalidator.pipeline.dispatcher import Dispatcher
-from invalidator.pipeline.policy import Policy
 from invalidator.pipeline.resend import Resends
 from invalidator.slots import clock
 from invalidator.supervision.deadletters import boxes, page
@@ -113,7 +113,7 @@ def test_a_file_that_went_once_it_was_read_would_be_lost_with_its_process(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The control for the test above, and for the one below.
-    monkeypatch.setattr("invalidator.pipeline.lane.Lane.settled_through", lambda _: 1 << 60)
+    monkeypatch.setattr("invalidator.lanes.lane.Lane.settled_through", lambda _: 1 << 60)
     write(tmp_path, "a")
     worker = Worker(tmp_path, Inline(away))
     worker.finish()

@@ -9,9 +9,9 @@ import pytest
 
 from invalidator import Failure, PurgeResult, Target
 from invalidator.backend import targets_of
-from invalidator.pipeline.coalescer import Pending
-from invalidator.pipeline.pace import FIRST_BATCH, SHORTEST_DEFERRAL
-from invalidator.pipeline.policy import Policy
+from invalidator.lanes.coalescer import Pending
+from invalidator.lanes.pace import FIRST_BATCH, SHORTEST_DEFERRAL
+from invalidator.lanes.policy import Policy
 from invalidator.slots import clock
 from tests.support.lanes import Inline, Rig, Scripted
 from tests.support.waiting import wait_until
@@ -81,7 +81,7 @@ def test_a_backend_that_puts_off_for_ever_and_names_no_time_is_given_a_rest() ->
 
 def test_without_that_rest_it_would_be_asked_in_a_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     # The control for the test above.
-    monkeypatch.setattr("invalidator.pipeline.pace.SHORTEST_DEFERRAL", 0.0)
+    monkeypatch.setattr("invalidator.lanes.pace.SHORTEST_DEFERRAL", 0.0)
     lane = pending()
     lane.add(keys("a"), soft=False, ts=None, now=0.0)
     batch = take(lane, 1.0)

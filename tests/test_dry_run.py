@@ -10,9 +10,9 @@ import pytest
 import redis
 
 from invalidator import PurgeResult, Target
+from invalidator.lanes.policy import Policy
+from invalidator.lanes.rehearsal import LINES_SHOWN, SAID_A_SECOND
 from invalidator.logs import Outlet, Sink
-from invalidator.pipeline.policy import Policy
-from invalidator.pipeline.rehearsal import LINES_SHOWN, SAID_A_SECOND
 from invalidator.slots import clock
 from invalidator.testing import RecordingServer, answering
 from tests.support.lanes import Inline, Rig, Scripted

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from invalidator import BackendError, PurgeResult
-from invalidator.pipeline.catch_up import CatchUp
-from invalidator.pipeline.reader import Reader
-from invalidator.pipeline.tail import Tail
+from invalidator.replay.catch_up import CatchUp
+from invalidator.replay.reader import Reader
+from invalidator.replay.tail import Tail
 from tests.support.exact import Process
 from tests.support.journals import STREAM, Publisher
 from tests.support.lanes import Inline, Scripted

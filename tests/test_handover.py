@@ -264,14 +264,14 @@ def replace_all(run: Daemon, wanted: dict[str, Any], gates: Gates) -> None:
 def test_only_some_workers_are_replaced_at_the_same_time(
     redis_server: MakeRedis, daemon: MakeDaemon, gates: Gates
 ) -> None:
-    names = "abcdefgh"
+    names = "abcdef"
     wanted = gates.topology(redis_server(), *names)
     run = daemon(wanted)
     elders = set(run.pids())
     replace_all(run, wanted, gates)
     wait_until(lambda: len(run.pids()) == len(names) + 4, why=run.logs)
     states = [one.handover.state if one.handover else "" for one in status(run).workers]
-    assert states == ["starting"] * 4 + ["waiting"] * 4
+    assert states == ["starting"] * 4 + ["waiting"] * 2
     assert ask(run, Reload(wait=True, timeout=0.1)).error.startswith("waited 0.1 s in vain: a: its successor")
     gates.open("start")
     most = 0
@@ -298,11 +298,11 @@ def test_without_that_bound_there_would_be_twice_as_many(
 ) -> None:
     # The control for the test above.
     gates = Gates(tmp_path, UNBOUNDED)
-    wanted = gates.topology(redis_server(), *"abcdef", stop_timeout="500ms")
+    wanted = gates.topology(redis_server(), *"abcde", stop_timeout="300ms")
     run = daemon(wanted)
     replace_all(run, wanted, gates)
 
-    wait_until(lambda: len(run.pids()) == 12, why=run.logs)
+    wait_until(lambda: len(run.pids()) == 10, why=run.logs)
 
 
 @pytest.mark.parametrize("what", ["stop", "removed", "killed"])
@@ -470,19 +470,14 @@ def test_a_successor_that_cannot_be_forked_is_tried_again(
 
 HURRIED = """
     from invalidator.supervision import recycling
-    recycling.EVERY, recycling.REST = 0.1, {rest}
+    recycling.EVERY = 0.1
 """
 
 
-def recycled(run: Daemon, **labels: Any) -> float:
-    return run.metrics().value(RESTARTS, reason="recycled", **labels)
-
-
-@pytest.mark.parametrize("rest", [10.0, 0.0], ids=["with a rest", "without one"])
-def test_a_worker_is_recycled_after_so_many_messages_but_not_again_at_once(
-    redis_server: MakeRedis, daemon: MakeDaemon, tmp_path: Path, rest: float
+def test_a_worker_is_recycled_after_so_many_messages_and_its_sibling_is_not(
+    redis_server: MakeRedis, daemon: MakeDaemon, tmp_path: Path
 ) -> None:
-    gates, server = Gates(tmp_path, HURRIED.format(rest=rest)), redis_server()
+    gates, server = Gates(tmp_path, HURRIED), redis_server()
     wanted = gates.topology(server, "a", "b")
     wanted["workers"][0]["max_messages"] = 50
     run = daemon(wanted)
@@ -490,17 +485,13 @@ def test_a_worker_is_recycled_after_so_many_messages_but_not_again_at_once(
         publish(server, *(f"users:{number}" for number in range(100)), channel=channel)
     run.wait_metric(RESTARTS, 1, worker="a", reason="recycled")
     wait_until(lambda: len(run.pids()) == 2)
-    publish(server, *(f"users:{number}" for number in range(100)))
-    run.wait_metric("invalidator_messages_received_total", 200, worker="a")
-    asked_until = time.monotonic() + 0.8
-    wait_until(lambda: time.monotonic() > asked_until or recycled(run) > 1)
 
-    assert (recycled(run, worker="a"), recycled(run, worker="b")) == (1 if rest else 2, 0)
+    assert run.metrics().value(RESTARTS) == 1
     assert run.metrics().value(GAPS) == 2
 
 
 def test_a_worker_is_recycled_once_it_has_grown(redis_server: MakeRedis, daemon: MakeDaemon, tmp_path: Path) -> None:
-    gates = Gates(tmp_path, HURRIED.format(rest=10.0))
+    gates = Gates(tmp_path, HURRIED)
     wanted = gates.topology(redis_server(), "a")
     wanted["workers"][0]["max_rss"] = "1MiB"  # less than any process of ours needs
     run = daemon(wanted)

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from tests.conftest import MakeDaemon, MakeMemcached, MakeRedis
 
 RATE = 2_000
-RELOADS = 12
-RESTARTS = 4
+RELOADS = 6
+RESTARTS = 2
 EVERY_THIRD = 3
 BETWEEN = RATE // 10
 """Messages from one of them to the next."""

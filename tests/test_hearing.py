@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from invalidator import Invalidation, Target
 from invalidator.journal.entry import EntryId
-from invalidator.pipeline.hearing import Hearing
+from invalidator.replay.hearing import Hearing
 
 
 def message(at: str, *keys: str) -> Invalidation:

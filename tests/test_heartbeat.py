@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from invalidator.pipeline.audit import Audit
-from invalidator.pipeline.heartbeat import LONGEST_REST, Echoes, Path, Silence, Verdict
+from invalidator.subscription.audit import Audit
+from invalidator.subscription.heartbeat import LONGEST_REST, Echoes, Path, Silence, Verdict
 from invalidator.wire.identity import Identity
 
 INTERVAL, DEADLINE = 1.0, 3.0

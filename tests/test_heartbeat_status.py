@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import json
 import signal
-import subprocess
-import sys
+from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, Any
 
 import redis
 
+from invalidator.cli import main
 from tests.support.topologies import logging
 from tests.support.waiting import wait_until
 
@@ -19,8 +20,9 @@ if TYPE_CHECKING:
 
 
 def status(run: Daemon, *options: str) -> str:
-    command = [sys.executable, "-m", "invalidator", "status", "-c", str(run.file), *options]
-    return subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    with redirect_stdout(io.StringIO()) as said:
+        main(["status", "-c", str(run.file), *options])
+    return said.getvalue()
 
 
 def worker(run: Daemon, name: str) -> dict[str, Any]:

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from invalidator import BackendError, Failure, Gap, PurgeResult, Target
 from invalidator.backend import targets_of
+from invalidator.lanes.policy import Policy
 from invalidator.logs import get_logger
 from invalidator.messages import GAP_CAUSES
 from invalidator.pipeline.dispatcher import FLUSH_SPREAD, Dispatcher, flush_delay
-from invalidator.pipeline.policy import Policy
 from invalidator.slots import clock
 from tests.support.lanes import Inline, Rig, Scripted, raising
 from tests.support.waiting import wait_until
@@ -339,6 +339,11 @@ def test_a_flush_is_spread_only_after_a_fault_that_a_whole_fleet_has_seen(cause:
     spread = flush_delay(Gap(cause, 0.0, 1.0), 0.5, inline=False)
     assert spread == (0.0 if cause in {"start", "paused", "overflow"} else 0.5 * FLUSH_SPREAD)
     assert flush_delay(Gap(cause, 0.0, 1.0), 0.5, inline=True) == 0.0
+
+
+def test_what_reconnecting_has_spread_is_not_spread_again() -> None:
+    waits = [flush_delay(Gap("deadline", 0.0, 1.0, spread), 1.0, inline=False) for spread in (0.0, 0.4, 1.0, 5.0)]
+    assert waits == pytest.approx([1.0, 0.6, 0.0, 0.0])
 
 
 def test_memory_is_flushed_at_once_and_others_within_the_spread(tmp_path: Path) -> None:

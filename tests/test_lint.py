@@ -54,8 +54,8 @@ def test_a_sound_topology_has_no_warnings(tmp_path: Path) -> None:
             "11:51: workers[1].flush: the prefix ends with *, which is taken literally: a prefix needs none",
         ]),
         ("flush: {all: true}}]", "on_gap: ignore}]\n    delivery: journal", [
-            ("9:22: workers[0].backends[1]: 'objects' (store) ignores gaps: what the journal can no longer say, because "
-             "it was trimmed or deleted or its Redis has lost it, stays stale"),
+            ("9:22: workers[0].backends[1]: 'objects' (store) ignores gaps: what the journal can no longer say, "
+             "because it was trimmed or deleted or its Redis has lost it, stays stale"),
         ]),
     ],
 )  # fmt: skip

@@ -13,7 +13,7 @@ import pytest
 import redis
 import yaml
 
-from invalidator.pipeline.policy import LANE_LIMIT
+from invalidator.lanes.policy import LANE_LIMIT
 from invalidator.slots import PURGE_BOUNDS, Region
 from invalidator.supervision.metrics import WorkerView, render
 from tests.support import promql

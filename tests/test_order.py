@@ -10,10 +10,10 @@ import pytest
 import redis
 
 from invalidator import BackendError, Gap, Invalidation, PurgeResult, Target
+from invalidator.lanes.policy import Policy
+from invalidator.lanes.tiers import AT_ONCE, Order
 from invalidator.logs import get_logger
 from invalidator.pipeline.dispatcher import Dispatcher
-from invalidator.pipeline.policy import Policy
-from invalidator.pipeline.tiers import AT_ONCE, Order
 from invalidator.slots import clock
 from invalidator.testing import RecordingServer
 from tests.support.lanes import Inline, Rig, Scripted, raising

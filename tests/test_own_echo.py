@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import redis
+import yaml
 
+from invalidator.cli import main
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -42,15 +42,15 @@ def topology(source: str, cache: str, pattern: str = EVENTS) -> dict[str, Any]:
         ("redis://127.0.0.1:7008/1", "__keyevent@1__:*", False),
     ],
 )
-def test_it_is_refused_by_check(tmp_path: Path, cache: str, pattern: str, refused: bool) -> None:
-    import yaml  # noqa: PLC0415
-
+def test_it_is_refused_by_check(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], cache: str, pattern: str, refused: bool
+) -> None:
     file = tmp_path / "t.yaml"
     file.write_text(yaml.safe_dump(topology("redis://127.0.0.1:7007/0", cache, pattern)))
-    command = [sys.executable, "-m", "invalidator", "check", "-c", str(file)]
-    run = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert run.returncode == (78 if refused else 0), run.stderr
-    assert ("announces each purge on a channel that mirror hears" in run.stderr) == refused
+    code = main(["check", "-c", str(file)])
+    said = capsys.readouterr().err
+    assert code == (78 if refused else 0), said
+    assert ("announces each purge on a channel that mirror hears" in said) == refused
 
 
 @contextmanager

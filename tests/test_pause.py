@@ -7,9 +7,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from invalidator import PurgeResult, Target
+from invalidator.lanes.policy import Policy
 from invalidator.logs import get_logger
 from invalidator.pipeline.dispatcher import Dispatcher
-from invalidator.pipeline.policy import Policy
 from invalidator.slots import clock
 from tests.support.lanes import Inline, Rig, Scripted
 from tests.support.waiting import wait_until

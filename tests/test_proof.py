@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 import pytest
 import redis
 
-from invalidator.pipeline.audit import Audit
-from invalidator.pipeline.heartbeat import Echoes
-from invalidator.pipeline.proof import Proof
+from invalidator.subscription.audit import Audit
+from invalidator.subscription.heartbeat import Echoes
+from invalidator.subscription.proof import Proof
 from invalidator.wire.identity import ECHO
 from tests.support.ear import DEADLINE, INTERVAL, Ear, settings
 from tests.support.resp import RespProxy
@@ -339,7 +339,7 @@ def test_a_backlog_of_ours_is_no_broken_path(
         pipe.publish("cache:x", b"x" * 100)
     pipe.execute()
     with monkeypatch.context() as slow:
-        slow.setattr("invalidator.pipeline.subscriber.CHUNKS_AT_ONCE", 0)
+        slow.setattr("invalidator.subscription.subscriber.CHUNKS_AT_ONCE", 0)
         ear.turn_for(1.5 * DEADLINE)
     ear.until(lambda: len(ear.messages) == 20_000)
     ear.turn_for(DEADLINE)

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TYPE_CHECKING, cast
 
+import pytest
+
 from invalidator.supervision.recycling import EVERY, LONGEST_REST, REST, Recycling, rss_of
 
 if TYPE_CHECKING:
@@ -57,20 +59,30 @@ def test_memory_is_that_of_the_process() -> None:
     assert rss_of(2**22 + 1) == 0
 
 
-def test_a_limit_below_what_a_start_needs_is_no_hot_loop() -> None:
+def in_an_hour(limits: Limits) -> list[float]:
+    """When it is recycled, if each process is beyond its limit as soon as it has started."""
     recycling = Recycling()
     at: list[float] = []
     began = now = 1.0
     while now < 3600:
-        if recycling.wanted(process(spec=Limits(max_rss=1), began=began), now):
+        if recycling.wanted(process(spec=limits, began=began, messages=1), now):
             at.append(now)
             began = now + 0.1
         now += EVERY
+    return at
 
+
+@pytest.mark.parametrize("limits", [Limits(max_rss=1), Limits(max_messages=1)])
+def test_a_limit_below_what_a_start_needs_is_no_hot_loop(limits: Limits, monkeypatch: pytest.MonkeyPatch) -> None:
+    at = in_an_hour(limits)
     pauses = [after - before for before, after in pairwise(at)]
+
     assert min(pauses) >= REST
     assert pauses[-1] >= LONGEST_REST
     assert len(at) < 20
+    # The control: without a rest, it would be replaced whenever it is looked at.
+    monkeypatch.setattr("invalidator.supervision.recycling.REST", 0.0)
+    assert len(in_an_hour(limits)) > 1000
 
 
 def test_a_worker_that_grows_slowly_is_recycled_whenever_it_has() -> None:

@@ -8,7 +8,7 @@ import pytest
 import redis
 
 from invalidator import logs
-from invalidator.pipeline.subscriber import AUTH_BACKOFF, Subscriber
+from invalidator.subscription.subscriber import AUTH_BACKOFF, Subscriber
 from invalidator.wire.connection import Connector
 from tests.support.ear import settings
 from tests.support.waiting import wait_until

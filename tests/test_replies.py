@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from invalidator import Failure, Invalidation, PurgeResult, Target
 from invalidator.backend import targets_of
-from invalidator.pipeline.policy import Policy
-from invalidator.pipeline.replies import Replies
+from invalidator.lanes.policy import Policy
+from invalidator.lanes.replies import Replies
 from invalidator.slots import clock
 from tests.support.lanes import Inline, Rig, Scripted, raising
 from tests.support.waiting import wait_until

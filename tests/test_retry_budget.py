@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from invalidator import BackendError, Failure, PurgeResult, Target
 from invalidator.backend import targets_of
-from invalidator.pipeline.breaker import OPENS_AFTER
-from invalidator.pipeline.budget import LEAST_SECONDS, MOST_ATTEMPTS, Budgets
-from invalidator.pipeline.coalescer import Pending
-from invalidator.pipeline.pace import ATTEMPT_SECONDS, RETRY_LONGEST
-from invalidator.pipeline.policy import Policy
+from invalidator.lanes.breaker import OPENS_AFTER
+from invalidator.lanes.budget import LEAST_SECONDS, MOST_ATTEMPTS, Budgets
+from invalidator.lanes.coalescer import Pending
+from invalidator.lanes.pace import ATTEMPT_SECONDS, RETRY_LONGEST
+from invalidator.lanes.policy import Policy
 from tests.support.lanes import Inline, Rig, Scripted
 from tests.support.waiting import wait_until
 
@@ -204,7 +204,7 @@ def test_nobody_is_remembered_who_is_not_to_be_tried_again(steps: list[tuple[int
 
 
 def test_poison_becomes_a_dead_letter_with_its_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("invalidator.pipeline.budget.LEAST_SECONDS", 0.0)
+    monkeypatch.setattr("invalidator.lanes.budget.LEAST_SECONDS", 0.0)
     rig = Rig(Inline(fails_for_one), tmp_path)
     rig.offer("bad")
     for number in range(3 * MOST_ATTEMPTS):

@@ -11,14 +11,14 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from invalidator import Failure, Invalidation, PurgeResult, Target
 from invalidator.backend import targets_of
+from invalidator.lanes.admission import admit
+from invalidator.lanes.coalescer import Pending
+from invalidator.lanes.flushes import Flush
+from invalidator.lanes.policy import Policy
+from invalidator.lanes.tiers import Order
+from invalidator.lanes.wishes import Wishes, covers
 from invalidator.logs import get_logger
-from invalidator.pipeline.admission import admit
-from invalidator.pipeline.coalescer import Pending
 from invalidator.pipeline.dispatcher import Dispatcher
-from invalidator.pipeline.flushes import Flush
-from invalidator.pipeline.policy import Policy
-from invalidator.pipeline.tiers import Order
-from invalidator.pipeline.wishes import Wishes, covers
 from invalidator.slots import clock
 from invalidator.supervision.metrics import Totals
 from tests.support.lanes import Inline, Rig, Scripted
@@ -285,7 +285,7 @@ def test_what_failed_or_was_put_off_and_is_asked_for_again_meanwhile_has_not_end
 def test_wishes_and_flushes_that_forget_the_older_number_would_claim_too_much(monkeypatch: pytest.MonkeyPatch) -> None:
     # The control for the test above, and for the machines.
     monkeypatch.setattr(Wishes, "join", lambda *_: None)
-    monkeypatch.setattr("invalidator.pipeline.wishes._in_front", lambda stamps, others: stamps | others)
+    monkeypatch.setattr("invalidator.lanes.wishes._in_front", lambda stamps, others: stamps | others)
     monkeypatch.setattr(Flush, "cover", lambda self, stamps: None)
     assert (asked_again_in_flight(FAILED), asked_again_in_flight(PUT_OFF), collapsed()) == (1, 1, 1)
 
@@ -386,7 +386,7 @@ def test_a_lane_that_forgets_what_was_asked_for_outside_of_the_journal_would_los
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The control for the test above.
-    monkeypatch.setattr("invalidator.pipeline.wishes.Backlog.join", lambda *_, **__: None)
+    monkeypatch.setattr("invalidator.lanes.wishes.Backlog.join", lambda *_, **__: None)
     rig = lane_of(tmp_path, Inline(lambda batch: PurgeResult(tuple(Failure(t, "timeout") for t in targets_of(batch)))))
     rig.lane.offer([journaled("both")], clock(), 1)
     rig.lane.offer([Invalidation(keys("both"))], clock(), 2)

@@ -32,7 +32,7 @@ SETTINGS = [(0.1, 0.4), (0.4, 1.2)]
 
 def bound(deadline: float) -> float:
     """The README's formula, where the network has healed at once and the backend is well."""
-    return deadline + LONGEST_BACKOFF + FLUSH_SPREAD + FLUSHING
+    return deadline + max(LONGEST_BACKOFF, FLUSH_SPREAD) + FLUSHING
 
 
 def topology(url: str, replica: RedisServer, heartbeat: tuple[float, float], workers: int = 1) -> dict[str, Any]:

@@ -11,8 +11,8 @@ import pytest
 import redis
 
 from invalidator.messages import Message
-from invalidator.pipeline.commands import PING, subscribe_command
-from invalidator.pipeline.subscriber import Subscriber
+from invalidator.subscription.commands import PING, subscribe_command
+from invalidator.subscription.subscriber import Subscriber
 from invalidator.testing import RecordingServer
 from invalidator.topology.models import RedisSettings
 from invalidator.wire.connection import Refused, explain
@@ -139,7 +139,7 @@ def test_without_pings_an_idle_connection_would_not_be_known_to_be_alive(
     ear: Ear, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The control for the test above: what keeps the connection proven is the answer to our own PING.
-    monkeypatch.setattr("invalidator.pipeline.subscriber.PING", b"")
+    monkeypatch.setattr("invalidator.subscription.subscriber.PING", b"")
     ear.until(lambda: ear.subscriber.state != "live", deadline=5)
 
 

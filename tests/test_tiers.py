@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from invalidator import Target
-from invalidator.pipeline.tiers import AT_ONCE, Hold, Order
+from invalidator.lanes.tiers import AT_ONCE, Hold, Order
 from tests.support.tiers import Fate, Tiers
 
 if TYPE_CHECKING:
@@ -466,7 +466,7 @@ def test_no_target_is_kept_from_the_edge_for_longer_than_the_bound(steps: list[t
 
 def test_what_is_due_at_the_same_time_goes_in_slices(monkeypatch: pytest.MonkeyPatch) -> None:
     # Whoever reads from Redis waits for this lane's lock meanwhile.
-    monkeypatch.setattr("invalidator.pipeline.ordered.RELEASED_AT_ONCE", 10)
+    monkeypatch.setattr("invalidator.lanes.ordered.RELEASED_AT_ONCE", 10)
     tiers = Tiers(Order(delay=0.5), origins=0)
     tiers.offer(*(Target("key", f"users:{n}") for n in range(95)))
     tiers.advance(1.0)

@@ -11,7 +11,7 @@ from chaos.faults.caches import AwayDuringCrash
 from chaos.faults.way import SwitchedProxy
 from chaos.runs import dying, kills, orphans, ready
 from chaos.runs.run import Found, Run
-from chaos.scene import built
+from chaos.scene import LANES, built
 from chaos.trial import merged, trial
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def _left_behind(folder: Path, setting: Setting) -> bool:
 def _slow(folder: Path, setting: Setting) -> bool:
     with built(folder, setting) as scene, scene.load():
         scene.under_load(0.5)
-        seconds, _ = kills.kill_in(scene, random.Random(setting.seed))
+        seconds, _ = kills.kill(scene, dict(zip(LANES, scene.run.pids(), strict=True)), random.Random(setting.seed))
         return seconds > 0.3
 
 

@@ -29,20 +29,21 @@ def _do(task: Task) -> Found:
         pids = dict(zip(LANES, scene.run.pids(), strict=True))  # they are forked in the topology's order
         with scene.load():
             scene.under_load(1.0)
-            measured = [_kill(scene, pids, chance) for _ in range(kills)]
+            measured = [_spaced(scene, pids, chance) for _ in range(kills)]
         verdict = examine(scene)
     times = [seconds for seconds, _ in measured]
     disturbed = sum(not calm for _, calm in measured)
     return Found(kills, {"seconds": times, "disturbed": disturbed, "verdict": verdict.record()})
 
 
-def kill_in(scene: Scene, chance: random.Random) -> tuple[float, bool]:
-    """One of them, in a scene of which nothing is known; see _kill."""
-    return _kill(scene, dict(zip(LANES, scene.run.pids(), strict=True)), chance)
+def _spaced(scene: Scene, pids: dict[str, int], chance: random.Random) -> tuple[float, bool]:
+    outcome = kill(scene, pids, chance)
+    pause(max(0.0, chance.uniform(*BETWEEN) - outcome[0]))
+    return outcome
 
 
-def _kill(scene: Scene, pids: dict[str, int], chance: random.Random) -> tuple[float, bool]:
-    """Seconds until the victim's successor was subscribed; whether its siblings have the pids that they had."""
+def kill(scene: Scene, pids: dict[str, int], chance: random.Random) -> tuple[float, bool]:
+    """SIGKILL of a worker by chance; `pids` are by name, and kept. Seconds until the victim's successor was subscribed; whether its siblings have the pids that they had."""
     worker = chance.choice(list(pids))
     victim = pids.pop(worker)
     siblings = set(pids.values())
@@ -55,7 +56,6 @@ def _kill(scene: Scene, pids: dict[str, int], chance: random.Random) -> tuple[fl
     wait_until(lambda: len(scene.run.pids()) == len(LANES), 10, scene.run.logs)
     now = set(scene.run.pids())
     (pids[worker],) = now - siblings
-    pause(max(0.0, chance.uniform(*BETWEEN) - seconds))
     return round(seconds, 4), siblings < now
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from invalidator.drill.promises import Check, Outcome, accounted, gained, nothing_stale, replayed
 from invalidator.drill.scene import PATIENCE
-from invalidator.pipeline.pace import LARGEST_BATCH
+from invalidator.lanes.pace import LARGEST_BATCH
 from invalidator.stage.building import writing
 from invalidator.stage.oracle import examine
 from invalidator.stage.rest import unaccounted

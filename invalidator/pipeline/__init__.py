@@ -1,1 +1,1 @@
-"""The message's path: arrives, decoded, coalesced, dispatched, purged, acknowledged. One file for each step."""
+"""A worker: what its subscription brings is taken in, decoded, and dispatched to its lanes. One file for each step."""

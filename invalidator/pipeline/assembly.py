@@ -11,30 +11,30 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from invalidator.backend import Backend, BackendContext
 from invalidator.errors import PluginError
 from invalidator.hookspecs import hookimpl
+from invalidator.lanes.coalescer import Pending
+from invalidator.lanes.deadletter import DeadLetters
+from invalidator.lanes.following import Follower
+from invalidator.lanes.lane import Lane
+from invalidator.lanes.ordered import Ordered
+from invalidator.lanes.policy import Policy
+from invalidator.lanes.receipts import Receipts
+from invalidator.lanes.tiers import AFTER_LONGEST, AT_ONCE, Order
 from invalidator.letters import Box
 from invalidator.messages import EVERYTHING, Target
-from invalidator.pipeline.coalescer import Pending
-from invalidator.pipeline.deadletter import DeadLetters
 from invalidator.pipeline.dispatcher import Dispatcher
-from invalidator.pipeline.following import Follower
 from invalidator.pipeline.formats import decoder
 from invalidator.pipeline.ignoring import Ignoring
 from invalidator.pipeline.inheritance import Inheritance
 from invalidator.pipeline.intake import Intake
 from invalidator.pipeline.journaling import make_delivery
-from invalidator.pipeline.lane import Lane
 from invalidator.pipeline.liaison import Liaison
-from invalidator.pipeline.ordered import Ordered
-from invalidator.pipeline.policy import Policy
 from invalidator.pipeline.publishers import make_publishers
-from invalidator.pipeline.receipts import Receipts
 from invalidator.pipeline.resend import Resends
-from invalidator.pipeline.subscriber import Subscriber
 from invalidator.pipeline.tap import Tap
-from invalidator.pipeline.tiers import AFTER_LONGEST, AT_ONCE, Order
 from invalidator.pipeline.worker import Events, Surroundings, Worker
 from invalidator.signals import Signals, Waker
 from invalidator.slots import clock
+from invalidator.subscription.subscriber import Subscriber
 from invalidator.topology.gaps import asked_of, flush_of, gap_policy
 from invalidator.wire.connection import Connector, connect
 from invalidator.wire.route import route_to
@@ -46,9 +46,9 @@ if TYPE_CHECKING:
     import pluggy
 
     from invalidator.channel import Channel, Orders
+    from invalidator.lanes.replies import Answer
     from invalidator.logs import Logger
     from invalidator.messages import Batch, PurgeResult
-    from invalidator.pipeline.replies import Answer
     from invalidator.slots import BackendSlots, Region
     from invalidator.topology.models import Flush, LaneSpec, Topology, WorkerSpec
 

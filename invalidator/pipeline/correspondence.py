@@ -19,8 +19,8 @@ from invalidator.wire.sideline import Answered
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from invalidator.lanes.replies import Answer, Fate
     from invalidator.messages import Invalidation
-    from invalidator.pipeline.replies import Answer, Fate
     from invalidator.presence import Presence
     from invalidator.reply import Outcome
     from invalidator.wire.connection import Refused

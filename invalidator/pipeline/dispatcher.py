@@ -6,16 +6,16 @@ import random
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from invalidator.pipeline.following import link
+from invalidator.lanes.following import link
 from invalidator.slots import clock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
 
     from invalidator.channel import LaneReport
+    from invalidator.lanes.lane import Lane
     from invalidator.logs import Logger
     from invalidator.messages import Gap, Invalidation
-    from invalidator.pipeline.lane import Lane
 
 FLUSH_SPREAD = 1.0
 """Seconds over which a fleet's flushes are spread after a fault that all of its hosts saw at the same time."""
@@ -164,6 +164,7 @@ def flush_delay(gap: Gap, chance: float, *, inline: bool) -> float:
     """Seconds to wait with the flush for a Gap.
 
     After a fault of Redis a whole fleet would flush at the same moment, and its origins would meet every miss at once.
-    Memory on this host is flushed at once, and so is everything after a start of our own.
+    What has spread it while it reconnected need not be done again. Memory on this host is flushed at once, and so is
+    everything after a start of our own.
     """
-    return 0.0 if inline or gap.cause in _OWN_CAUSES else chance * FLUSH_SPREAD
+    return 0.0 if inline or gap.cause in _OWN_CAUSES else chance * max(0.0, FLUSH_SPREAD - gap.spread)

@@ -9,10 +9,10 @@ from invalidator.journal.cursors import CursorFile
 from invalidator.journal.glob import Glob
 from invalidator.journal.keeper import Keeper
 from invalidator.journal.stream import Stream
-from invalidator.pipeline.book import Book
 from invalidator.pipeline.delivery import PubSub
-from invalidator.pipeline.exact import Journal, Journaled
-from invalidator.pipeline.excerpt import Excerpt
+from invalidator.replay.book import Book
+from invalidator.replay.exact import Journal, Journaled
+from invalidator.replay.excerpt import Excerpt
 from invalidator.wire.sideline import sideline_to
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from invalidator.pipeline.delivery import Delivery
     from invalidator.pipeline.dispatcher import Dispatcher
     from invalidator.pipeline.resend import Resends
-    from invalidator.pipeline.subscriber import Subscriber
     from invalidator.pipeline.tap import Tap
+    from invalidator.subscription.subscriber import Subscriber
 
 REPORT_SECONDS = 0.25
 """How often lanes are asked for what has changed: a supervisor's picture of them is at most so old."""

@@ -16,9 +16,9 @@ from invalidator.messages import Invalidation, Target
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from invalidator.lanes.lane import Lane
     from invalidator.logs import Logger
     from invalidator.pipeline.dispatcher import Dispatcher
-    from invalidator.pipeline.lane import Lane
 
 CHUNK = 128 << 10
 """Bytes that are read in one turn of the worker's loop: a thousand letters."""

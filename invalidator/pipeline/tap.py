@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from invalidator.channel import Channel
+    from invalidator.lanes.policy import Policy
     from invalidator.messages import Invalidation, Message, Receipt, Target
-    from invalidator.pipeline.policy import Policy
 
 MOST_A_SECOND = 250
 """Lines of one worker that say what was heard, and as many that say what became of it: a flood of the former would

@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from invalidator.pipeline.intake import Intake
     from invalidator.pipeline.liaison import Liaison
     from invalidator.pipeline.publishers import Publishers
-    from invalidator.pipeline.subscriber import Subscriber
     from invalidator.signals import Signals, Waker
     from invalidator.slots import WorkerSlots
+    from invalidator.subscription.subscriber import Subscriber
     from invalidator.wire.sideline import Sideline
 
 LONGEST_WAIT = 0.25

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from invalidator import logs
 from invalidator.messages import Gap, Message
-from invalidator.pipeline.subscriber import Subscriber
 from invalidator.signals import Waker
+from invalidator.subscription.subscriber import Subscriber
 from invalidator.topology.models import RedisSettings
 from invalidator.wire.connection import Connector, connect
 from invalidator.wire.route import route_to

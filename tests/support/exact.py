@@ -11,17 +11,17 @@ from invalidator.journal.cursors import CursorFile
 from invalidator.journal.glob import Glob
 from invalidator.journal.keeper import Keeper
 from invalidator.journal.stream import Stream
+from invalidator.lanes.policy import Policy
 from invalidator.logs import get_logger
 from invalidator.messages import KINDS, Gap, Message
-from invalidator.pipeline.book import Book
 from invalidator.pipeline.decoder import decode
 from invalidator.pipeline.dispatcher import Dispatcher
-from invalidator.pipeline.exact import Journal, Journaled
-from invalidator.pipeline.excerpt import Excerpt
 from invalidator.pipeline.ignoring import Ignoring
 from invalidator.pipeline.intake import Intake
-from invalidator.pipeline.policy import Policy
 from invalidator.pipeline.tap import Tap
+from invalidator.replay.book import Book
+from invalidator.replay.exact import Journal, Journaled
+from invalidator.replay.excerpt import Excerpt
 from invalidator.slots import Region, clock
 from invalidator.topology.models import RedisSettings
 from invalidator.wire.sideline import sideline_to

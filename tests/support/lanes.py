@@ -7,16 +7,16 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
 from invalidator import Backend, Invalidation, PurgeResult, Target
+from invalidator.lanes.coalescer import Pending
+from invalidator.lanes.deadletter import FILE_LIMIT, DeadLetters
+from invalidator.lanes.following import Follower
+from invalidator.lanes.lane import Lane
+from invalidator.lanes.ordered import Ordered
+from invalidator.lanes.policy import Policy
+from invalidator.lanes.receipts import Receipts
+from invalidator.lanes.tiers import AT_ONCE
 from invalidator.letters import Box
 from invalidator.logs import get_logger
-from invalidator.pipeline.coalescer import Pending
-from invalidator.pipeline.deadletter import FILE_LIMIT, DeadLetters
-from invalidator.pipeline.following import Follower
-from invalidator.pipeline.lane import Lane
-from invalidator.pipeline.ordered import Ordered
-from invalidator.pipeline.policy import Policy
-from invalidator.pipeline.receipts import Receipts
-from invalidator.pipeline.tiers import AT_ONCE
 from invalidator.slots import ENDS, Region, clock
 from tests.support.waiting import wait_until
 
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from invalidator import Batch
+    from invalidator.lanes.replies import Fate
     from invalidator.messages import Receipt
-    from invalidator.pipeline.replies import Fate
     from invalidator.slots import End
 
 

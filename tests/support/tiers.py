@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Literal
 
 from invalidator import Failure, PurgeResult, Target
 from invalidator.backend import targets_of
+from invalidator.lanes.coalescer import Pending
+from invalidator.lanes.news import News, of_answer, of_given_up
+from invalidator.lanes.ordered import Ordered
+from invalidator.lanes.policy import Policy
+from invalidator.lanes.tiers import AT_ONCE, Order, Word
+from invalidator.lanes.wishes import covers
 from invalidator.messages import KINDS, Kind
-from invalidator.pipeline.coalescer import Pending
-from invalidator.pipeline.news import News, of_answer, of_given_up
-from invalidator.pipeline.ordered import Ordered
-from invalidator.pipeline.policy import Policy
-from invalidator.pipeline.tiers import AT_ONCE, Order, Word
-from invalidator.pipeline.wishes import covers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

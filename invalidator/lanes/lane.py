@@ -1,0 +1,349 @@
+"""A lane: one backend's own queue, hook caller and thread. Whatever its backend does, it does to this lane alone."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from invalidator.backend import targets_of
+from invalidator.errors import EXIT_BUG
+from invalidator.lanes.admission import admit
+from invalidator.lanes.guarded import Guarded
+from invalidator.lanes.lane_state import describe
+from invalidator.lanes.news import Herald, of_answer, of_given_up
+from invalidator.lanes.rehearsal import Rehearsal
+from invalidator.lanes.replies import Answer, Replies
+from invalidator.logs import Logger, Occasionally
+from invalidator.messages import Receipt
+from invalidator.slots import clock
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from invalidator.backend import Backend
+    from invalidator.channel import LaneReport
+    from invalidator.lanes.coalescer import Pending
+    from invalidator.lanes.deadletter import DeadLetters, Letter
+    from invalidator.lanes.guarded import Purge
+    from invalidator.lanes.policy import Policy
+    from invalidator.lanes.receipts import Receipts
+    from invalidator.messages import Batch, FlushCause, Invalidation, PurgeResult, Target
+
+Observer = Callable[[str, Receipt], None]
+"""Called with the server that a lane is for and a receipt, from the lane's own thread: it must not wait."""
+
+
+class Lane:
+    """Takes targets from the worker's loop, and has its backend purge them.
+
+    A backend that may block is called from a thread of the lane; one that never does (`inline`) from the worker's loop,
+    in `turn`: handing a batch to a thread costs more than such a purge (benchmarks/hand_off.py measures it).
+    """
+
+    def __init__(  # noqa: PLR0913 -- the parts that it is made of
+        self,
+        backend: Backend,
+        purge: Purge,
+        pending: Pending,
+        receipts: Receipts,
+        dead_letters: DeadLetters,
+        log: Logger,
+        changed: Callable[[], None],
+        *,
+        observe: Observer | None = None,
+        answer: Answer | None = None,
+    ) -> None:
+        self.backend = backend
+        self.herald = Herald()
+        self._replies = Replies(pending.policy)
+        self._guarded = (Rehearsal if pending.policy.dry_run else Guarded)(backend, purge, log)
+        self._pending = pending
+        self._receipts = receipts
+        self.dead_letters = dead_letters
+        self._log = log
+        self._changed = changed
+        self._observe = observe
+        self._answer = answer
+        self._condition = threading.Condition(threading.Lock())
+        self._seldom = Occasionally(10.0)
+        self._paused = self._stopping = self._given_up = False
+        self._thread: threading.Thread | None = None
+
+    @property
+    def name(self) -> str:
+        """The backend's name in the topology, and which of its servers this lane is for."""
+        return f"{self.policy.backend} {self.backend.node}".strip()
+
+    def start(self) -> None:
+        """Begin to purge."""
+        if not self.backend.inline:
+            # A daemon thread: a backend that hangs must not keep the process from ending.
+            self._thread = threading.Thread(target=self._run, name=f"lane {self.name}", daemon=True)
+            self._thread.start()
+
+    @property
+    def policy(self) -> Policy:
+        """What its operator wants of it."""
+        return self._pending.policy
+
+    @property
+    def given_up(self) -> int:
+        """How many targets nobody will purge: dead or lost."""
+        return self._pending.ends["dead"] + self._pending.ends["lost"]
+
+    @property
+    def rank(self) -> int:
+        """How many lanes come before this one, one after the other."""
+        return 0
+
+    def offer(self, invalidations: Sequence[Invalidation], now: float, number: int = 0, *, alone: bool = False) -> int:
+        """Take what messages ask for. Never waits for the backend. `number` grows with each offer of the worker.
+
+        `alone`: no other lane is offered this. Returns how many messages were taken before the first that was refused
+        for want of room: from there on all that stand in the journal were, and are to be offered again. What is
+        refused is outside of `settled_through`.
+        """
+        with self._condition:
+            self._pending.heard, self._pending.alone = number, alone
+            taken, homeless = admit(self._pending, invalidations, now)
+            if self._answer:
+                self._expect(invalidations, taken, number, now)
+            if homeless:
+                self._bury(homeless, "overflow")
+            self._receipts.count(self._pending)
+            self._condition.notify()
+        self._tell_given_up(homeless)
+        self._answer_ended()
+        return taken
+
+    def room(self) -> int:
+        """How many targets this lane would keep one by one beyond those that it has."""
+        with self._condition:
+            return max(0, self._pending.room())
+
+    def settled_through(self) -> int:
+        """The number up to which every offer and flush given to this lane has come to its end. Never goes back.
+
+        Purged, flushed, skipped, or given up and dead-lettered; what came from the journal and is pending when the
+        lane ends has not. Costs a look at all that is pending: to be asked some times a second.
+        """
+        with self._condition:
+            return self._pending.settled_through()
+
+    def flush(self, cause: FlushCause, due: float, owed: int = 0, number: int = 0) -> None:
+        """Purge the flush's scope from `due` on, if this lane's policy is to do so.
+
+        `owed` are those of the lanes that this one follows which flush as well, a bit each.
+        """
+        with self._condition:
+            self._pending.heard = number
+            if self.policy.on_gap:
+                self._pending.gap(cause, due, owed)
+                self._condition.notify()
+
+    def owed(self, flushing: Sequence[Lane]) -> int:
+        """Which of these this lane follows, a bit each."""
+        del flushing
+        return 0
+
+    def is_flushing(self) -> bool:
+        """Whether a flush is owed."""
+        with self._condition:
+            return self._pending.is_flushing()
+
+    def is_idle(self) -> bool:
+        """Whether nothing is pending, and no flush is owed."""
+        with self._condition:
+            return not len(self._pending) and not self._pending.is_flushing()
+
+    def waits_its_time(self) -> bool:
+        """Whether something is pending that a stop would do too early: what has a delay, or a rebound."""
+        with self._condition:
+            return self._pending.waits_its_time()
+
+    def is_settled(self) -> bool:
+        """Whether no flush is outstanding, or it cannot be done now: a pause keeps it, or the backend has failed."""
+        with self._condition:
+            return self._paused or not self._pending.is_flushing() or self._pending.failures > 0
+
+    def is_sound(self) -> bool:
+        """Whether the backend has done all that was due: no flush is owed, and nothing that it was asked for failed."""
+        with self._condition:
+            return not self._pending.is_overdue()
+
+    def describe(self) -> LaneReport:
+        """What a person may ask of it."""
+        with self._condition:
+            return describe(
+                self.backend.node, self._pending, self._receipts, self.dead_letters.count, paused=self._paused
+            )
+
+    def next_due(self, now: float) -> float:
+        """Seconds until `turn` should be called; infinite for a lane with a thread."""
+        if not self.backend.inline:
+            return float("inf")
+        with self._condition:
+            return self._due(now)
+
+    def turn(self) -> None:
+        """For inline backends: purge everything that is due, on the caller's thread."""
+        if self.backend.inline:
+            while batch := self._take():
+                self._attempt(batch)
+
+    def pause(self) -> None:
+        """Begin nothing new until `resume`; what is in flight is finished. What comes meanwhile is pending."""
+        with self._condition:
+            self._paused = True
+        self.vouch(0.0)
+
+    def resume(self) -> None:
+        """Go on."""
+        with self._condition:
+            self._paused = False
+            self._pending.resume(clock())
+            self._condition.notify()
+
+    def vouch(self, until: float) -> None:
+        """Tell an inline backend how long the subscription is known to be alive; 0.0: it is not.
+
+        One that owes a flush, or has failed, or is paused, is not told that all is well: what it serves could be older
+        than a message that it was asked to act on. What merely gathers, as its operator wished, is no debt.
+        """
+        if self.backend.inline:
+            self._guarded.subscribed(until if self.is_sound() and not self._paused else 0.0)
+
+    def stop(self) -> None:
+        """Do what is pending without waiting for its time, and then end. Returns at once; `join` waits."""
+        with self._condition:
+            self._stopping = True
+            self._pending.hurry()
+            self._condition.notify()
+        if self.backend.inline:
+            self.turn()
+            self._guarded.close()
+
+    def wait(self, deadline: float) -> None:
+        """Wait for the end until this monotonic second."""
+        if self._thread:
+            self._thread.join(max(0.0, deadline - clock()))
+
+    def join(self, deadline: float) -> int:
+        """Wait for the end until this monotonic second. Returns how many targets were still pending then.
+
+        They are dead-lettered, as nobody else knows of them: what a successor will flush is not for us to say. What
+        stands in the journal is not: it comes again from there. Targets behind a flush that is still owed remain with
+        it.
+        """
+        self.wait(deadline)
+        with self._condition:
+            left = len(self._pending)
+            self._bury(self._pending.abandon(), "stopped")
+            self._receipts.count(self._pending)
+            self._given_up = True
+            self._condition.notify()
+        self._answer_ended()
+        return left
+
+    def _run(self) -> None:
+        try:
+            while batch := self._next_batch():
+                self._attempt(batch)
+        except BaseException as error:  # noqa: BLE001  # see below
+            # A lane that ended here would fill up without a word. The worker's successor begins with a flush.
+            self._log.error("lane.crashed", error=repr(error), traceback=traceback.format_exc()[-2000:])
+            os._exit(EXIT_BUG)
+        self._guarded.close()
+
+    def _next_batch(self) -> Batch | None:
+        with self._condition:
+            while not self._given_up:
+                if batch := self._ready():
+                    return batch
+                # A limit that allows nothing now will allow it soon; a backend that fails was asked once more.
+                if self._stopping and not self._pending.is_deferred():
+                    break
+                due = self._due(clock())
+                self._condition.wait(None if due == float("inf") else due)
+        return None
+
+    def _take(self) -> Batch | None:
+        with self._condition:
+            return self._ready()
+
+    def _ready(self) -> Batch | None:
+        return None if self._paused and not self._stopping else self._pending.take(clock())
+
+    def _due(self, now: float) -> float:
+        return float("inf") if self._paused and not self._stopping else self._pending.next_due(now)
+
+    def _attempt(self, batch: Batch) -> None:
+        started = clock()
+        result = self._guarded.ask(batch)
+        ended = clock()
+        result = self._pending.judge(result, ended)
+        # On the disk before they are counted, and outside the lock: the reader must not wait for the disk.
+        poison = list(self._pending.poison(result).items())
+        kept = self.dead_letters.write(poison, time.time()) if poison else 0
+        unkept = len(poison) - kept
+        receipt = Receipt(batch, result, ended - started, dry_run=self.policy.dry_run)
+        with self._condition:
+            stamps = self._pending.settle(batch, result, ended, unkept=unkept)
+            wall = time.time()
+            self._receipts.acknowledge(receipt, self._pending, [wall - stamp for stamp in stamps], wall)
+            news = of_answer(batch, result, self._pending, ended) if self.herald else None
+            if self._replies:
+                self._note(batch, result, poison, kept)
+        self.herald.tell(news)
+        if self._observe:
+            self._tell(self._observe, self.backend.node, receipt)
+        self._answer_ended()
+        if batch.cause:
+            self._changed()  # the worker's loop may be waiting for this flush; for nothing else
+
+    def _expect(self, invalidations: Sequence[Invalidation], taken: int, number: int, now: float) -> None:
+        """Somebody waits for the end of some of these. Those that were refused come again, and are waited for then."""
+        for place, invalidation in enumerate(invalidations):
+            if invalidation.reply and (place < taken or not invalidation.journal):
+                self._replies.add(invalidation, number, now)
+
+    def _note(self, batch: Batch, result: PurgeResult, poison: Sequence[Letter], kept: int) -> None:
+        if not batch.cause:
+            undone = {failure.target for failure in result.failures}.union(result.deferred)
+            self._replies.purged(target for target in targets_of(batch) if target not in undone)
+        for place, (target, reason) in enumerate(poison):
+            self._replies.died([target], int(place < kept), reason)
+
+    def _answer_ended(self) -> None:
+        if not self._replies or not self._answer:
+            return
+        with self._condition:
+            ended = self._replies.take(self._pending.settled_through())
+        for invalidation, fate in ended:
+            self._tell(self._answer, self.backend.node, invalidation, fate, clock())
+
+    def _tell(self, call: Callable[..., None], *what: object) -> None:
+        try:
+            call(*what)
+        except BaseException as error:  # noqa: BLE001  # who looks on is no reason to stop
+            if (held := self._seldom.due("observer", clock())) is not None:
+                self._log.error("observer.raised", error=repr(error), held_back=held)
+
+    def _tell_given_up(self, targets: Sequence[Target]) -> None:
+        if self.herald and targets:
+            with self._condition:
+                news = of_given_up(targets, self._pending, clock())
+            self.herald.tell(news)
+
+    def _bury(self, targets: Sequence[Target], reason: str) -> None:
+        kept = self.dead_letters.write([(target, reason) for target in targets], time.time()) if targets else 0
+        if targets and self._replies:
+            self._replies.died(targets, kept, reason)
+        self._pending.end("dead", kept)
+        self._pending.end("lost", len(targets) - kept)
+        if targets and (held := self._seldom.due(reason, clock())) is not None:
+            self._log.error("lane.dead_lettered", reason=reason, kept=kept, lost=len(targets) - kept, held_back=held)

@@ -1,0 +1,233 @@
+"""The work of a lane that comes after others, or purges once more: what waits for its time counts as pending. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from invalidator.lanes.coalescer import Pending
+from invalidator.lanes.pace import LARGEST_BATCH
+from invalidator.lanes.rebounds import Rebounds
+from invalidator.lanes.tiers import Hold, Word
+from invalidator.lanes.wishes import Stamp
+from invalidator.messages import KINDS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from invalidator.lanes.policy import Policy
+    from invalidator.lanes.wishes import Stamps
+    from invalidator.messages import Batch, FlushCause, Kind, Target
+
+RELEASED_AT_ONCE = LARGEST_BATCH
+"""Whoever reads from Redis waits meanwhile: some 20 ms."""
+
+
+class Ordered(Pending):
+    """Pending, with a place before it for what has to wait, and one behind it for what comes back."""
+
+    def __init__(self, policy: Policy, chance: Callable[[], float]) -> None:
+        super().__init__(policy, chance)
+        patience = policy.order.patience + policy.order.delay
+        self._held: Hold[Target] = Hold(policy.order.delay, patience, policy.limit, self._is_flushable)
+        self._held_flushes: Hold[FlushCause] = Hold(policy.order.delay, patience, policy.limit, lambda _: True)
+        self._rebounds = Rebounds(policy.order.rebound, policy.limit)
+        self._owed: dict[Kind, int] = dict.fromkeys(KINDS, 0)
+
+    def follow(self, origins: Sequence[Policy]) -> None:
+        """Wait for these lanes. In what is told of them, each is the bit of its place here."""
+        # A lane that does nothing about a kind will have nothing to tell of it.
+        self._owed = {
+            kind: sum(1 << place for place, origin in enumerate(origins) if origin.takes(kind)) for kind in KINDS
+        }
+
+    def add(
+        self, targets: Iterable[Target], *, soft: bool, ts: float | None, now: float, journaled: bool = False
+    ) -> list[Target]:
+        """See Pending."""
+        if not self._holds:
+            targets = tuple(targets)
+            homeless = super().add(targets, soft=soft, ts=ts, now=now, journaled=journaled)
+            self._cancel_rebounds((target, soft) for target in targets)
+            return homeless
+        return self._hold(targets, Stamp(ts, self.heard, journaled), soft=soft, now=now)
+
+    def widen(self, targets: Sequence[Target], *, soft: bool, now: float) -> list[Target]:
+        """See Pending. The flush that they are widened to waits as they would."""
+        if not self._holds:
+            return super().widen(targets, soft=soft, now=now)
+        return self._hold(targets, Stamp(None, self.heard), soft=soft, now=now)
+
+    def settled(self, targets: Iterable[tuple[Target, bool]], word: Word, *, soft: bool, now: float) -> list[Target]:
+        """A lane that this one follows has done with targets, each with whether it is to do so again.
+
+        Returns those for which there was no room, and no flush to stand for them: end them.
+        """
+        homeless = []
+        for target, again in targets:
+            if not self.policy.takes(target.kind):
+                continue
+            if self._stopping:
+                homeless += self._take_at_once(target, soft=soft, now=now)
+            elif self._held.is_waiting(target) or self._makes_room(target, now, 1 + again):
+                room = self._kept() < self.policy.limit
+                self.received += self._held.settle(target, word, self._own_stamp, soft=soft, again=again, room=room)
+            else:
+                self.received += 1
+                homeless += [] if self._turn_away(target, self._own_stamp, now) else [target]
+        return homeless
+
+    def flushed(self, origin: Policy, word: Word, now: float) -> list[Target]:
+        """A lane that this one follows has done a flush. Returns as `settled`."""
+        early = self._held.settle_covered(origin.stands_for, word)
+        homeless = self.settled([(target, False) for target in early], word, soft=False, now=now)
+        for cause in self._held_flushes.settle_covered(lambda _: True, word):
+            self._held_flushes.settle(cause, word, self._own_stamp, soft=False)
+        if self._held.has_forgotten(word):
+            self._make_up_for_forgotten(now)
+        return homeless
+
+    def gap(self, cause: FlushCause, due: float, owed: int = 0) -> None:
+        """See Pending."""
+        if self._holds:
+            self._held_flushes.add(cause, owed, self.heard, Stamp(None, self.heard), soft=False, now=due)
+        else:
+            self.flush(cause, due, self.heard)
+
+    def is_flushing(self) -> bool:
+        """See Pending."""
+        return super().is_flushing() or len(self._held_flushes) > 0
+
+    def waits_its_time(self) -> bool:
+        """See Pending."""
+        return len(self._held) > 0 or len(self._held_flushes) > 0 or len(self._rebounds) > 0
+
+    def is_wished(self, target: Target, *, purged: bool) -> bool:
+        """See Pending. A rebound is no wish: what comes after this lane does not wait for it."""
+        return super().is_wished(target, purged=purged) or target in self._held
+
+    def next_due(self, now: float) -> float:
+        """See Pending."""
+        due = min(self._held.next_due(), self._held_flushes.next_due(), self._rebounds.next_due())
+        return min(super().next_due(now), max(0.0, max(due, self.pace.due) - now))
+
+    def take(self, now: float) -> Batch | None:
+        """See Pending."""
+        if not self.is_asking():
+            self._release(now)
+        return super().take(now)
+
+    def hurry(self) -> None:
+        """See Pending. What waits for a rebound is purged now: there is nobody to do it later."""
+        super().hurry()
+        self._put(((target, wish.soft, wish.stamp) for target, wish in self._held.drain()), 0.0)
+        self._put(((target, rebound.soft, self._own_stamp) for target, rebound in self._rebounds.drain()), 0.0)
+        for cause, wish in self._held_flushes.drain():
+            self.flush(cause, 0.0, wish.stamp.number)
+
+    def resume(self, now: float) -> None:
+        """See Pending. The lanes that go first did nothing either: what waits for them has waited for nothing."""
+        self._held.wait_anew(now)
+        self._held_flushes.wait_anew(now)
+
+    def leftover(self) -> list[tuple[Target, Stamp]]:
+        """See Pending."""
+        held = [(target, wish.stamp) for target, wish in self._held.items()]
+        return [*super().leftover(), *held, *((target, self._own_stamp) for target in self._rebounds)]
+
+    def abandon(self) -> list[Target]:
+        """See Pending."""
+        targets = super().abandon()
+        self._held.drain()
+        self._rebounds.drain()
+        return targets
+
+    @property
+    def _holds(self) -> bool:
+        return self.policy.order.holds and not self._stopping
+
+    @property
+    def _own_stamp(self) -> Stamp:
+        return Stamp(None, self._own_number)
+
+    def _outstanding(self) -> Iterator[int]:
+        yield from super()._outstanding()
+        yield from (wish.stamp.number for _, wish in self._held.items())
+        yield from (wish.stamp.number for _, wish in self._held_flushes.items())
+
+    def _hold(self, targets: Iterable[Target], stamp: Stamp, *, soft: bool, now: float) -> list[Target]:
+        homeless = []
+        for target in targets:
+            self.received += 1
+            owed = 0 if self.alone else self._owed[target.kind]
+            if self._held.is_waiting(target) or self._makes_room(target, now):
+                self.ends["coalesced"] += not self._held.add(target, owed, self.heard, stamp, soft=soft, now=now)
+            else:
+                self._held.forget(owed, self.heard)
+                homeless += [] if self._turn_away(target, stamp, now) else [target]
+        return homeless
+
+    def _release(self, now: float) -> None:
+        free = self._held.release(now, RELEASED_AT_ONCE)
+        self._cancel_rebounds((target, wish.soft) for target, wish in free)
+        self._put(((target, wish.soft, wish.stamp) for target, wish in free), now)
+        for target, rebound in self._rebounds.release(now, RELEASED_AT_ONCE):
+            if not super().is_wished(target, purged=True):
+                self._rebounds.echo(target)
+            self._put([(target, rebound.soft, self._own_stamp)], now)
+        for cause, wish in self._held_flushes.release(now, RELEASED_AT_ONCE):
+            self.flush(cause, now, wish.stamp.number)
+
+    def _is_flushable(self, target: Target) -> bool:
+        return self.policy.on_gap and self.policy.stands_for(target)
+
+    def _make_up_for_forgotten(self, now: float) -> None:
+        if self.policy.on_gap:
+            self._overflow(now)
+        lost = self._held.count_lost()
+        self.received += lost
+        self.ends["lost"] += lost
+
+    def _put(self, wishes: Iterable[tuple[Target, bool, Stamp]], now: float) -> None:
+        """What has waited long enough, and was received before, is due now."""
+        for target, soft, stamp in wishes:
+            if target.kind not in self.policy.kinds:
+                self.flush("unsupported", now, stamp.number).cover([stamp])
+                continue
+            if not self._backlog.fresh:
+                self._gathered = now
+            self.ends["coalesced"] += self._backlog.put(target, stamp, soft=soft)
+
+    def _take_at_once(self, target: Target, *, soft: bool, now: float) -> list[Target]:
+        self.received += 1
+        if not self._makes_room(target, now):
+            return [] if self._turn_away(target, self._own_stamp, now) else [target]
+        self._put([(target, soft, self._own_stamp)], now)
+        return []
+
+    def _cancel_rebounds(self, wishes: Iterable[tuple[Target, bool]]) -> None:
+        if self.policy.order.rebound:
+            self.ends["coalesced"] += sum(self._rebounds.wished(target, soft=soft) for target, soft in wishes)
+
+    def _purged(self, targets: Stamps, now: float, *, soft: bool) -> None:
+        if not self.policy.order.rebound or self._stopping:
+            return
+        for target in targets:
+            if self._rebounds.was_echo(target) or self._backlog.fresh.has(target, soft=soft):
+                continue
+            self.received += 1
+            if self._makes_room(target, now):
+                self.ends["coalesced"] += self._rebounds.add(target, now, soft=soft)
+            elif not self._turn_away(target, self._own_stamp, now):
+                self.ends["lost"] += 1
+
+    def _kept(self) -> int:
+        return super()._kept() + len(self._held) + len(self._rebounds)
+
+    def _sweep(self) -> list[Stamp]:
+        covered = self.policy.is_covered
+        rebounds = [self._own_stamp] * self._rebounds.drop(covered)
+        return [*super()._sweep(), *self._held.drop(covered), *rebounds]
+
+    def _drop_covered(self, wider: tuple[Target, ...]) -> list[Stamp]:
+        self._rebounds.forget_echoes()
+        return super()._drop_covered(wider)

@@ -1,0 +1,73 @@
+"""The cursors of a worker's lanes, kept: from time to time while it works, at its end, and once before it is ready."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from invalidator.journal.cursors import Cursors, encoded
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from invalidator.journal.keeper import Keeper
+    from invalidator.replay.reader import Reader
+
+KEEP_SECONDS = 0.5
+"""How often: what a lane does in that time is done once more by a successor after a SIGKILL."""
+
+
+class Book:
+    """Writes only what has changed. `server` and `unjournaled` are as in Cursors."""
+
+    def __init__(self, keeper: Keeper, stream: str, pattern: str) -> None:
+        self.server = ""
+        self.unjournaled = 0.0
+        self.due = 0.0
+        self._keeper = keeper
+        self._stream = stream
+        self._pattern = pattern
+        self._written = b""
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether a successor would find something to go on from."""
+        return self._keeper.kept > 0
+
+    @property
+    def trouble(self) -> str:
+        """Why the cursors could not be kept the last time; empty if they could."""
+        return self._keeper.trouble
+
+    def turn(self, readers: Sequence[Reader], now: float) -> None:
+        """Look how far the lanes are, if it is time."""
+        # A flush that is done is written down at once: until then, a successor would do it again.
+        if now >= self.due or any(reader.has_done_flush() for reader in readers):
+            self.due = now + KEEP_SECONDS
+            self.keep(readers)
+
+    def keep(self, readers: Sequence[Reader]) -> None:
+        """Have it written, if it has changed and is complete: a lane without a cursor would be taken for a new one."""
+        lanes = {}
+        for reader in readers:
+            if reader.is_kept:
+                reader.settle()
+                if reader.cursor is None:
+                    return
+                lanes[reader.lane.name] = reader.cursor
+        data = encoded(
+            Cursors(
+                stream=self._stream,
+                pattern=self._pattern,
+                server=self.server,
+                unjournaled=self.unjournaled,
+                lanes=lanes,
+            )
+        )
+        if data != self._written:
+            self._written = data
+            self._keeper.keep(data)
+
+    def close(self, readers: Sequence[Reader], deadline: float) -> bool:
+        """The lanes have ended. Whether all is kept at this monotonic second."""
+        self.keep(readers)
+        return self._keeper.close(deadline)

@@ -1,0 +1,269 @@
+"""Delivered exactly: the fast lane is Pub/Sub, the truth is the journal.
+
+What is heard is dispatched at once. The worker reads the Stream behind it, and dispatches what was not heard; nothing
+but what it has read there moves its place. A lane that cannot keep up, or has been away, has a place of its own, and is
+given everything from there on, as it has room, while the others go on.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from msgspec import structs
+
+from invalidator.messages import Gap
+from invalidator.replay.breaks import Breaks
+from invalidator.replay.catch_up import CatchUp
+from invalidator.replay.hearing import Heard, Hearing
+from invalidator.replay.readership import Readership
+from invalidator.replay.tail import SOON, Tail
+from invalidator.replay.unjournaled import Unjournaled
+from invalidator.slots import clock
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Sequence
+
+    from invalidator.channel import LaneReport
+    from invalidator.journal.cursors import Cursors
+    from invalidator.journal.position import Position
+    from invalidator.journal.reading import Chunk
+    from invalidator.journal.stream import Stream
+    from invalidator.logs import Logger
+    from invalidator.messages import Invalidation
+    from invalidator.pipeline.dispatcher import Dispatcher
+    from invalidator.replay.book import Book
+    from invalidator.replay.excerpt import Excerpt
+    from invalidator.slots import WorkerSlots
+    from invalidator.topology.models import Heartbeat
+
+LAST_WRITE = 0.2
+"""Seconds that the last write of the cursors may take in any case."""
+
+
+@dataclass(frozen=True, slots=True)
+class Journal:
+    """Where to read, what of it is ours, where it is written down how far we are, and how far we were."""
+
+    stream: Stream
+    excerpt: Excerpt
+    book: Book
+    kept: Cursors | None
+
+
+class Journaled:
+    """See Delivery."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        dispatcher: Dispatcher,
+        is_repeat: Callable[[Invalidation, float], bool],
+        slots: WorkerSlots,
+        heartbeat: Heartbeat,
+        log: Logger,
+        *,
+        flush_on_start: bool,
+    ) -> None:
+        self._stream = journal.stream
+        self._excerpt = journal.excerpt
+        self._book = journal.book
+        self._is_repeat = is_repeat
+        self._slots = slots
+        self._deadline = heartbeat.deadline
+        self._log = log
+        self._flush_on_start = flush_on_start
+        self._readership = Readership(dispatcher, journal.kept.lanes if journal.kept else {})
+        self._hearing = Hearing()
+        if journal.kept:
+            self._book.server, self._book.unjournaled = journal.kept.server, journal.kept.unjournaled
+        self._breaks = Breaks(self._readership, slots, self._book, log, has_place=journal.kept is not None)
+        self._tail = Tail(journal.stream, heartbeat.interval, self._breaks, self._read)
+        self._catch_up = CatchUp(journal.stream, journal.excerpt, self._tail, self._readership, self._breaks)
+        self._doubt: Gap | None = None
+        self._unjournaled = Unjournaled(slots, journal.book)
+        self._now = 0.0
+        self._begin()
+
+    @property
+    def trouble(self) -> tuple[str, str]:
+        """See Delivery."""
+        if self._stream.trouble[0]:
+            return self._stream.trouble
+        return ("cursors", self._book.trouble) if self._book.trouble else ("", "")
+
+    def heard(self, invalidations: Sequence[Invalidation], now: float) -> None:
+        """See Delivery."""
+        number = self._readership.number()
+        new, other = self._sorted(invalidations, number, now)
+        self._unjournaled.count(len(other))
+        if self._tail.position is None:
+            # Nobody can say yet from where it would be read again: for now, it must not be refused.
+            other += [replace(invalidation, journal="") for invalidation in new]
+        else:
+            self._readership.tell_followers(new, now, number, self._tail.position)
+            if self._stream.since is not None:
+                self._readership.tell_stragglers(new, now, number)
+        self._readership.tell(other, now, number)
+        if new:
+            self._tail.hurry(now + SOON)
+        for heard in self._hearing.overflow():
+            if self._stream.since is None:
+                self._tell_who_was_left_out(heard)
+
+    def _sorted(
+        self, invalidations: Sequence[Invalidation], number: int, now: float
+    ) -> tuple[list[Invalidation], list[Invalidation]]:
+        """Those that are new and will be read in the journal, and those that will not. What was heard before is out."""
+        new: list[Invalidation] = []
+        other: list[Invalidation] = []
+        for invalidation in invalidations:
+            match self._hearing.hear(invalidation, number, now):
+                case "new":
+                    # Its entry is heard, and need be given to nobody: what it repeats has been given to all.
+                    if not self._is_repeat(invalidation, now):
+                        new.append(invalidation)
+                case "known":
+                    self._slots.add("ignored:duplicate")
+                case "unjournaled":
+                    if not self._is_repeat(plain := replace(invalidation, journal=""), now):
+                        other.append(plain)
+        return new, other
+
+    def gap(self, gap: Gap, now: float) -> None:
+        """See Delivery."""
+        self._doubt = gap
+        self._tail.hurry()
+        if gap.cause == "start":
+            self._start(gap, now)
+            return
+        self._stream.renew()
+        self._breaks.gap()
+        if why := self._why_replay_is_not_enough(gap):
+            self._log.warning("gap.flushed", cause=gap.cause, why=why)
+            self._readership.flush(list(self._readership), gap, now)
+
+    def make_up_for(self, undone: Collection[str], now: float) -> None:
+        """See Delivery. What stands in the journal is read from our own place on, whatever became of it there."""
+        if self._unjournaled.were_heard_lately():
+            named = [reader for reader in self._readership if reader.lane.policy.backend in undone]
+            self._readership.flush(named, Gap("start", now, now), now)
+
+    def turn(self, now: float) -> Sequence[Gap]:
+        """See Delivery."""
+        self._now = self._breaks.now = now
+        self._stream.turn(now)
+        self._tail.turn(now)
+        self._catch_up.turn(now)
+        self._stop_waiting(now)
+        if missed := self._hearing.overdue(now - self._deadline):
+            self._slots.add("missed", missed)
+        if self._breaks.is_readable and self._tail.position:
+            self._book.turn(self._readership.readers, now)
+        return self._breaks.found()
+
+    def next_due(self, now: float) -> float:
+        """See Delivery."""
+        return max(0.0, min(self._tail.next_due(), self._catch_up.next_due(), self._book.due) - now)
+
+    def proven_until(self, until: float, now: float) -> float:
+        """See Delivery."""
+        since = self._stream.since
+        return 0.0 if since is not None and now - since > self._deadline else until
+
+    def current_until(self, until: float) -> float:
+        """See Delivery."""
+        waits = self._doubt is not None or any(reader.lane.backend.inline for reader in self._readership.stragglers)
+        return 0.0 if waits else until
+
+    def is_settled(self) -> bool:
+        """See Delivery."""
+        # Memory answers only once it is vouched for, and that is to be so from the beginning.
+        vouched = self._doubt is None or not any(reader.lane.backend.inline for reader in self._readership)
+        return self._breaks.is_readable and self._book.is_kept and vouched
+
+    def describe(self, lanes: Iterable[LaneReport]) -> Iterable[LaneReport]:
+        """See Delivery."""
+        behind = {reader.lane.name: self._catch_up.seconds_behind(reader) for reader in self._readership.stragglers}
+        for report in lanes:
+            seconds = behind.get(f"{report.backend} {report.node}".strip())
+            yield report if seconds is None else structs.replace(report, behind=seconds)
+
+    def stop(self, deadline: float) -> None:
+        """See Delivery."""
+        deadline = max(deadline, clock() + LAST_WRITE)  # a backend that hangs may have taken all of the time
+        if self._tail.position and not self._book.close(self._readership.readers, deadline):
+            self._log.error("cursors.cut_off", error=self._book.trouble or "the disk was too slow")
+        self._stream.close()
+
+    def _begin(self) -> None:
+        """Where the lane that was farthest is, the worker goes on; the others catch up with it."""
+        for reader in self._readership:
+            # Memory is flushed at every start: it costs a refill, and an application may have outlived the last daemon.
+            if not reader.is_kept or (self._flush_on_start and reader.cursor is None):
+                reader.must_flush("start")
+        places = [reader.behind for reader in self._readership if reader.behind]
+        if places:
+            self._tail.position = max(places, key=lambda place: place.at)
+            for reader in self._readership.stragglers:
+                if reader.behind == self._tail.position:
+                    reader.catch_up(0)
+
+    def _start(self, gap: Gap, now: float) -> None:
+        if self._flush_on_start and self._unjournaled.were_heard_lately():
+            for reader in self._readership:
+                reader.must_flush("start")
+        for cause in {reader.owes for reader in self._readership if reader.owes}:
+            owing = [reader for reader in self._readership if reader.owes == cause]
+            self._readership.flush(owing, replace(gap, cause=cause), now)
+
+    def _why_replay_is_not_enough(self, gap: Gap) -> str:
+        if self._tail.position is None:
+            return "nothing of the journal has been read yet"
+        if gap.cause == "role":
+            return "another server may hold another journal"
+        return (
+            "messages that stand in no journal were heard within the last hour"
+            if self._unjournaled.were_heard_lately()
+            else ""
+        )
+
+    def _stop_waiting(self, now: float) -> None:
+        """Who cannot replay has to flush: a repair that comes when the journal can be read again may come too late."""
+        gap = self._doubt
+        if gap is None or self._stream.since is None or now - max(gap.ended, self._stream.since) <= self._deadline:
+            return
+        self._doubt = None
+        if gap.cause != "start" or self._flush_on_start:
+            self._log.warning("gap.flushed", cause=gap.cause, why=self._stream.trouble[1])
+            self._readership.flush(list(self._readership), gap, now)
+
+    def _read(self, chunk: Chunk, before: Position, asked: float) -> None:
+        self._breaks.read_on()
+        passage = list(self._excerpt.of(chunk.entries, again=False))
+        numbers = {at: self._hearing.read(at, invalidation, self._now) for at, invalidation in passage}
+        heard = {at: number for at, number in numbers.items() if number}
+        if passage and (fresh := self._readership.hand_out(passage, heard, self._now, before)):
+            self._slots.add("received", fresh)
+            self._slots.last_message(time.time())
+        for reader in self._readership.followers:
+            reader.reached(chunk.position)
+        if chunk.ends:
+            self._read_to_the_end(asked)
+        if len(self._hearing):
+            self._tail.hurry(self._now + SOON)
+
+    def _read_to_the_end(self, asked: float) -> None:
+        absent = self._hearing.absent(asked)
+        self._unjournaled.count(len(absent))
+        for heard in absent:
+            self._tell_who_was_left_out(heard)
+        if self._doubt and asked >= self._doubt.ended:
+            self._doubt = None
+
+    def _tell_who_was_left_out(self, heard: Heard) -> None:
+        number = self._readership.number()
+        for reader in self._readership:
+            if not reader.took(heard.number):
+                reader.offer([replace(heard.invalidation, journal="")], self._now, number)

@@ -1,0 +1,85 @@
+"""The worker's own place in the journal: what it has read there, and nothing else, moves it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from invalidator.journal.entry import ZERO
+from invalidator.journal.position import OLDEST, Position
+from invalidator.journal.reading import Chunk, end_of, judge
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from invalidator.journal.stream import Sight, Stream
+    from invalidator.replay.breaks import Breaks
+
+SOON = 0.1
+"""Seconds after a message was heard until its entry is looked for: many are then read at once."""
+
+
+class Tail:
+    """Looks again and again: soon after something was heard, at once while there is more, seldom when all is quiet.
+
+    `position` is None until it is known where to begin. `read` is called with each chunk, the place before it and when
+    it was asked for, `breaks` is told when what was to be read is not all there. `moved` is when it last went on.
+    """
+
+    def __init__(
+        self,
+        stream: Stream,
+        interval: float,
+        breaks: Breaks,
+        read: Callable[[Chunk, Position, float], None],
+    ) -> None:
+        self.position: Position | None = None
+        self.moved = 0.0
+        self._stream = stream
+        self._interval = interval
+        self._breaks = breaks
+        self._read = read
+        self._excused = ZERO
+        self._asking = False
+        self._due = 0.0
+        self._now = 0.0
+
+    def hurry(self, due: float = 0.0) -> None:
+        """Look at this second, if not before."""
+        self._due = min(self._due, due)
+
+    def next_due(self) -> float:
+        """The second at which to turn; infinite while an answer is awaited."""
+        return float("inf") if self._asking else max(self._due, self._stream.due)
+
+    def turn(self, now: float) -> None:
+        """Look, if it is time."""
+        self._now = now
+        if not self._asking and now >= self._due:
+            self._due = now + self._interval
+            self._asking = self._stream.look(self.position, self._answered)
+
+    def _answered(self, sight: Sight | None) -> None:
+        self._asking = False
+        if sight is None:
+            self.hurry()  # as soon as the Stream may be asked again
+            return
+        self._breaks.answered_by(sight.server)
+        if self.position is None:
+            self._go_to(end_of(sight.look))
+            self._read(Chunk((), end_of(sight.look), ends=True), end_of(sight.look), sight.asked)
+            return
+        before, found = self.position, judge(self.position, sight.look, sight.count, self._excused)
+        if isinstance(found, Chunk):
+            self._go_to(found.position)
+            self._read(found, before, sight.asked)
+            if not found.ends:
+                self.hurry()
+        else:
+            self._excused = sight.look.deleted
+            self._go_to(OLDEST)
+            self._breaks.of_worker(found, before)
+            self.hurry()
+
+    def _go_to(self, position: Position) -> None:
+        if position != self.position:
+            self.position, self.moved = position, self._now
