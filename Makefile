@@ -8,6 +8,8 @@ VENV := .venv
 RUN := $(VENV)/bin/
 PROJECTS := pyproject.toml $(wildcard plugins/*/pyproject.toml)
 STAMP := $(VENV)/.installed
+# A process for each CPU, up to four, and each file in one of them, whose tests may share servers. `ARGS="-n 0"`: only one.
+SIDE_BY_SIDE := --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 help: ## what there is to make
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
@@ -17,7 +19,7 @@ demo: $(STAMP) ## the main job, live: a daemon, real servers, faults, and a verd
 
 test: $(STAMP) ## all tests, on real servers (installs those it may, see system-packages.txt)
 	@scripts/system-packages
-	@$(RUN)python -m pytest $(ARGS)
+	@$(RUN)python -m pytest $(SIDE_BY_SIDE) $(ARGS)
 
 chaos: $(STAMP) ## every promise against real faults, in an hour or two: ARGS="--short", "--only kills", "--list"
 	@scripts/system-packages

@@ -44,6 +44,10 @@ class Backend:
     inline: ClassVar[bool] = False
     """True only if no call ever blocks (memory, no I/O): then the lane runs on the worker's loop, with no hand-off."""
 
+    memory: ClassVar[bool] = False
+    """True only for the memory of applications, which is served while `subscribed` vouches for it, and may outlive the
+    daemon: it is flushed at every start, whatever the topology says of starts, and even where a journal is replayed."""
+
     node: str = ""
     """Which of several servers this is, for logs and metrics: `127.0.0.1:11211`. Empty when there is only one."""
 

@@ -122,6 +122,9 @@ class Server:
     def stop(self) -> None:
         """SIGSTOP it: its connections stay open, and nothing answers any more."""
         self._signal(signal.SIGSTOP)
+        # Each of its threads goes on until it takes notice, and on a busy machine one may answer some more.
+        if self.process is not None and self.process.returncode is None and hasattr(os, "waitid"):
+            os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
     def cont(self) -> None:
         """SIGCONT it: it goes on after a `stop()`."""

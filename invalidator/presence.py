@@ -14,6 +14,9 @@ from typing import Any
 INDEX = "invalidator:{presence}"
 """A sorted set: the names of the keys, each with the second (of the server's clock) at which it ends unless renewed."""
 
+REMEMBERED = 600
+"""Seconds for which the index remembers those that are gone: nobody looks at a key that has ended."""
+
 MOST_WORKERS = 10_000
 """A publisher that waits looks at no more: somebody else has put them there."""
 LONGEST = 16 << 10

@@ -26,10 +26,12 @@ if TYPE_CHECKING:
     from chaos.delivery import Mode
     from chaos.faults.fault import Fault
 
+pytestmark = pytest.mark.long
+
 RATE = 600
 SEED = 4
-SHORT_CONTROLS = ("flush-on-gap", "replay", "ready", "pdeathsig", "backoff")
-"""The cheap ones; `make chaos` does all."""
+SHORT_CONTROLS = ("replay", "ready", "backoff")
+"""The cheap ones that no sequence of test_stateful.py shows; `make chaos` does all."""
 README = Path(__file__).parents[1] / "README.md"
 
 

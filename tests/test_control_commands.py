@@ -85,7 +85,7 @@ def test_status_says_how_each_worker_does(
 
 
 @pytest.mark.parametrize(
-    ("columns", "environment", "colours"), [(80, {}, True), (60, {}, True), (40, {"NO_COLOR": "1"}, False)]
+    ("columns", "environment", "colours"), [(80, {}, True), (66, {}, True), (40, {"NO_COLOR": "1"}, False)]
 )
 def test_on_a_terminal_a_status_is_as_wide_as_that_and_has_colours_unless_they_are_not_wanted(
     redis_server: MakeRedis, daemon: MakeDaemon, columns: int, environment: dict[str, str], colours: bool
@@ -457,17 +457,17 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("impatient")
-@pytest.mark.parametrize("command", [["status"], ["reload", "--wait"], ["tap"]])
 def test_a_daemon_that_hangs_is_not_waited_for_for_ever(
-    redis_server: MakeRedis, daemon: MakeDaemon, tell: Callable[..., Run], command: list[str]
+    redis_server: MakeRedis, daemon: MakeDaemon, tell: Callable[..., Run]
 ) -> None:
     run = daemon(topology(redis_server(), "a"))
     run.signal(signal.SIGSTOP)
-    code, _, err = tell(run, *command)
+    said = [tell(run, *command) for command in (["status"], ["reload", "--wait"], ["tap"])]
     run.signal(signal.SIGCONT)
 
-    assert code == 69
-    assert err == f"the daemon at {run.control} does not answer: is it stopped, or does it hang?\n"
+    assert [code for code, _, _ in said] == [69] * 3
+    hangs = f"the daemon at {run.control} does not answer: is it stopped, or does it hang?\n"
+    assert [err for _, _, err in said] == [hangs] * 3
 
 
 def test_a_daemon_that_was_killed_is_said_to_be(

@@ -10,6 +10,8 @@ import stat
 import threading
 import time
 from contextlib import ExitStack, suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -28,7 +30,6 @@ from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from invalidator.control.protocol import Answer
     from invalidator.doors.peers import Asked
@@ -100,12 +101,14 @@ def as_nobody(do: Callable[[], bytes], turn: Callable[[], None]) -> bytes:
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o666])
-def test_another_user_is_not_let_in_even_where_the_file_would_let_him(path: Path, mode: int) -> None:
+def test_another_user_is_not_let_in_even_where_the_file_would_let_him(cleanup: ExitStack, mode: int) -> None:
+    # Not in a folder of pytest's, which are closed to others, one in another.
+    folder = Path(cleanup.enter_context(TemporaryDirectory()))
+    folder.chmod(0o711)
+    path = folder / "c.sock"
     peers = Peers()
     control = Control(path, peers)
     path.chmod(mode)
-    for folder in (path.parent, path.parent.parent, path.parent.parent.parent):
-        folder.chmod(0o711)
 
     def come_in() -> bytes:
         with socket.socket(socket.AF_UNIX) as client:

@@ -21,8 +21,10 @@ from invalidator.letters import FOLDER, Box, decode, encode, named
 from invalidator.logs import get_logger
 from invalidator.pipeline.dispatcher import Dispatcher
 from invalidator.pipeline.resend import Resends
+from invalidator.screen.letters_text import Pile
+from invalidator.screen.paint import plain
 from invalidator.slots import clock
-from invalidator.supervision.deadletters import boxes, page
+from invalidator.supervision.deadletters import PAGE, boxes, page
 from tests.support.lanes import Inline, Rig, Scripted
 from tests.support.waiting import wait_until
 
@@ -95,6 +97,19 @@ def test_letters_are_purged_and_their_file_goes(tmp_path: Path) -> None:
     assert (worker.purged, worker.files()) == ({"a", "b"}, [])
     assert worker.rig.lane.describe().dead_letters == 0
     assert worker.rig.adds_up()
+
+
+def test_what_an_elder_could_not_wait_for_is_tried_again_unasked_and_an_order_still_counts(tmp_path: Path) -> None:
+    write(tmp_path, "a")
+    worker = Worker(tmp_path)
+    worker.resends.inherit(["objects", "gone"])
+    unasked = worker.finish(number=0)
+    assert (unasked.number, unasked.tried, worker.purged) == (0, 1, {"a"})
+    write(tmp_path, "b")
+    assert worker.finish(number=1).number == 1
+    worker.resends.inherit(["objects"])
+    worker.finish(number=1)
+    assert not any(worker.turn(number=1) for _ in range(5)), "an order that was obeyed is obeyed once more"
 
 
 def test_their_file_stays_until_the_backend_has_answered(tmp_path: Path) -> None:
@@ -244,6 +259,19 @@ def test_a_box_is_read_page_by_page(tmp_path: Path) -> None:
     assert pages > 3
 
 
+def test_a_line_that_is_longer_than_a_page_is_one_line(tmp_path: Path) -> None:
+    write(tmp_path, "a", more=b"x" * (3 * PAGE) + b"\n" + encode(BOX, Target("key", "b"), "overflow", 1.0))
+    (box,) = boxes(tmp_path)
+    pile, offset = Pile(*BOX), 0
+    while (one := page(tmp_path, box.file, offset)) is not None:
+        pile.add(one.lines)
+        if one.next is None:
+            break
+        offset = one.next
+    assert (pile.letters, pile.garbage) == (2, 1)
+    assert any("1 line that is no letter: kept apart" in plain(one) for one in pile.lines(0.0))
+
+
 def test_requests_are_what_the_protocol_says() -> None:
     decode_request(b'{"op":"deadletters","worker":"users"}')
     decode_request(b'{"op":"deadletter-retry","worker":"users","backend":"edge","wait":true,"timeout":5}')
@@ -341,6 +369,8 @@ def test_what_cannot_be_asked_for_is_said_with_what_can(
     assert (worker.returncode, backend.returncode) == (2, 2)
     assert "did you mean 'users'" in worker.stderr
     assert "worker users has no backend 'object'; it has objects, other" in backend.stderr
+    assert cli(run, "list", "user").returncode == 2, "a name that is wrong must not sound like good news"
+    assert "it has objects, other" in cli(run, "list", "users", "object").stderr
     cli(run, "users", command="pause")
     paused = cli(run, "retry")
     assert (paused.returncode, "users is paused" in paused.stderr) == (1, True)

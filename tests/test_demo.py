@@ -23,7 +23,7 @@ from tests.support.required import require
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from tests.conftest import MakeRedis
 
@@ -33,6 +33,12 @@ DEMO = [sys.executable, "-m", "invalidator", "demo"]
 @pytest.fixture(autouse=True, scope="module")
 def _a_server() -> None:
     require("redis")
+
+
+@pytest.fixture
+def place(folder: Callable[[str], Path]) -> Path:
+    """Where it puts its folder, with sockets in it."""
+    return folder("demo")
 
 
 def demo(folder: Path, *args: str) -> tuple[int, list[str]]:
@@ -56,20 +62,20 @@ def processes_below(folder: Path) -> list[str]:
     return found
 
 
-def test_through_a_killed_worker_and_a_cut_subscription_nothing_stays_stale(tmp_path: Path) -> None:
-    code, lines = demo(tmp_path, "--seconds", "3")
+def test_through_a_killed_worker_and_a_cut_subscription_nothing_stays_stale(place: Path) -> None:
+    code, lines = demo(place, "--seconds", "3")
     text = "\n".join(lines)
     assert (code, lines[-1]) == (0, "stale entries: 0"), text
     assert re.search(r"^gaps +2 start, 1 disconnect$", text, re.MULTILINE), text
     assert re.search(r"; [1-9][\d,]* found nobody subscribed", text), text
     for kind in ("lru", "redis", "memcached", "http"):
         assert re.search(rf"^{kind} .* [1-9][\d,]* +0$", text, re.MULTILINE) or f"without {kind}" in text, text
-    assert list(tmp_path.iterdir()) == []
-    assert processes_below(tmp_path) == []
+    assert list(place.iterdir()) == []
+    assert processes_below(place) == []
 
 
-def test_with_its_guards_off_the_same_run_finds_stale_entries_in_every_cache(tmp_path: Path) -> None:
-    code, lines = demo(tmp_path, "--seconds", "2", "--without-guards")
+def test_with_its_guards_off_the_same_run_finds_stale_entries_in_every_cache(place: Path) -> None:
+    code, lines = demo(place, "--seconds", "2", "--without-guards")
     assert code == 1
     assert int(lines[-1].removeprefix("stale entries: ").replace(",", "")) > 10
     rows = [line.split() for line in lines[-6:] if line.split()[:1] and line.split()[0] in caches.KINDS]
@@ -79,21 +85,21 @@ def test_with_its_guards_off_the_same_run_finds_stale_entries_in_every_cache(tmp
 
 @pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="looks at processes through /proc")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_whoever_ends_it_early_finds_nothing_left_running(tmp_path: Path, number: signal.Signals) -> None:
-    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+def test_whoever_ends_it_early_finds_nothing_left_running(place: Path, number: signal.Signals) -> None:
+    environment = {**os.environ, "TMPDIR": str(place)}
     with subprocess.Popen(
         [*DEMO, "--seconds", "60"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
     ) as process:
         assert process.stdout is not None
         assert "changes a second" in process.stdout.readline()
-        assert len(processes_below(tmp_path)) > 3
+        assert len(processes_below(place)) > 3
         process.send_signal(number)
         rest = process.stdout.read()
     assert process.returncode != 0
     assert "Traceback" not in rest
-    wait_until(lambda: not processes_below(tmp_path), why=lambda: str(processes_below(tmp_path)))
+    wait_until(lambda: not processes_below(place), why=lambda: str(processes_below(place)))
     if number != signal.SIGKILL:
-        assert list(tmp_path.iterdir()) == []
+        assert list(place.iterdir()) == []
 
 
 def test_what_is_missing_is_named_and_the_others_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

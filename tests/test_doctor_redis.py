@@ -15,7 +15,7 @@ from invalidator.doctor import standing
 from invalidator.doctor.servers import Server
 from invalidator.doctor.session import unreached
 from invalidator.testing import RecordingServer, answering
-from tests.support.doctor import PATTERN, client, diagnose, subscribed, topology, worker
+from tests.support.doctor import PATTERN, apply, client, diagnose, subscribed, topology, worker
 from tests.support.waiting import free_port, wait_until
 
 if TYPE_CHECKING:
@@ -389,7 +389,7 @@ def test_a_user_without_the_channel_is_told_what_to_grant_and_that_is_enough(
         assert report.code == 1
         assert f"worker users, as app: PSUBSCRIBE {PATTERN}" in denied["evidence"]
 
-        asked.execute_command(*[word.strip("'") for word in denied["fix"].partition(";")[0].split()])
+        apply(denied["fix"], server.url)
     assert "rights.denied" not in diagnose(tmp_path, whole).ids()
 
 
@@ -409,7 +409,7 @@ def test_a_user_who_may_see_nothing_is_told_what_could_not_be_looked_at(
         assert "rights.enough" in report.ids("ok")
         assert "the default: what is set could not be seen" in report.evidence("buffers.fine")
 
-        asked.execute_command("ACL", "SETUSER", "app", *[word for word in unseen["fix"].split() if word[0] == "+"])
+        apply(unseen["fix"], server.url)
         assert "redis.unseen" not in diagnose(tmp_path, topology(mine)).ids()
 
 
@@ -428,9 +428,19 @@ def test_a_user_whose_subscription_cannot_be_proven_is_told_what_to_grant_and_th
         assert "rights.enough" in report.ids("ok")
         assert found["evidence"].startswith(f"as app: {word} invalidator:echo:*: ")
 
-        fix = [part.strip("'") for part in found["fix"].split() if word == "SUBSCRIBE" or part[0] != "'"]
-        asked.execute_command(*fix)
+        apply(found["fix"], server.url)
     assert "rights.no_echo" not in diagnose(tmp_path, mine).ids()
+
+
+def test_a_right_that_only_the_doctor_would_use_is_not_taken_for_a_worker_s(
+    redis_server: MakeRedis, tmp_path: Path
+) -> None:
+    server = redis_server()
+    with client(server.url) as asked:
+        asked.execute_command("ACL", "SETUSER", "app", "on", ">pw12345", "allchannels", "~*", "+@all", "-punsubscribe")
+    report = diagnose(tmp_path, topology(server.url.replace("redis://", "redis://app:pw12345@")))
+    assert "rights.enough" in report.ids("ok")
+    assert "rights.denied" not in report.ids()
 
 
 def test_not_even_a_name_may_be_given(redis_server: MakeRedis, tmp_path: Path) -> None:
@@ -448,6 +458,18 @@ def test_a_subscription_that_fails_for_another_reason(
 ) -> None:
     port = altered(redis_server(), b"*3\r\n$10\r\npsubscribe", b"-ERR no subscriptions here\r\n")
     assert "no subscriptions here" in report_of(tmp_path, port).evidence("rights.failed")
+
+
+def test_a_journal_that_cannot_be_read_for_another_reason(
+    redis_server: MakeRedis, altered: Callable[..., int], tmp_path: Path
+) -> None:
+    server = redis_server()
+    with client(server.url) as asked:
+        asked.xadd("invalidator:journal", {"channel": "c", "payload": "k"})
+    port = altered(server, b"*1\r\n*2\r\n", b"-ERR no entries here\r\n" * 2)
+    workers = [worker("users", PATTERN, delivery="journal")]
+    report = diagnose(tmp_path, topology(f"redis://127.0.0.1:{port}/0", workers=workers))
+    assert "no entries here" in report.evidence("journal.failed")
 
 
 # Several servers.

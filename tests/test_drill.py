@@ -22,6 +22,7 @@ from tests.support.required import require
 from tests.test_demo import processes_below
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 
@@ -31,24 +32,30 @@ def _servers() -> None:
     require("memcached")
 
 
+@pytest.fixture
+def place(folder: Callable[[str], Path]) -> Path:
+    """Where it puts its folders, with sockets in them."""
+    return folder("drill")
+
+
 def drill(folder: Path, *args: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "invalidator", "drill", "--seconds", "0.4", *args]
     environment = {**os.environ, "TMPDIR": str(folder)}
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=100, env=environment)
 
 
-def test_every_promise_is_kept_through_a_killed_worker_and_a_cut_path(tmp_path: Path) -> None:
-    run = drill(tmp_path, "--faults", "worker-kill,cut", "--delivery", "pubsub")
+def test_every_promise_is_kept_through_a_killed_worker_and_a_cut_path(place: Path) -> None:
+    run = drill(place, "--faults", "worker-kill,cut", "--delivery", "pubsub")
     lines = run.stdout.splitlines()
     assert (run.returncode, run.stderr, lines[-1]) == (0, "", "stale entries: 0"), run
     assert [line.split()[0] for line in lines[2:4]] == ["worker-kill", "cut"], lines
     assert lines[-2].endswith("promises, all kept")
-    assert list(tmp_path.iterdir()) == []
-    assert processes_below(tmp_path) == []
+    assert list(place.iterdir()) == []
+    assert processes_below(place) == []
 
 
-def test_with_a_journal_what_a_cut_has_cost_is_read_again_and_nothing_is_flushed(tmp_path: Path) -> None:
-    run = drill(tmp_path, "--faults", "cut", "--delivery", "journal", "--json")
+def test_with_a_journal_what_a_cut_has_cost_is_read_again_and_nothing_is_flushed(place: Path) -> None:
+    run = drill(place, "--faults", "cut", "--delivery", "journal", "--json")
     (outcome,) = json.loads(run.stdout)["outcomes"]
     assert run.returncode == 0, run
     assert {"promise": "nothing is flushed: the journal has it all", "kept": True, "evidence": "0 flushes"} in outcome[
@@ -56,8 +63,8 @@ def test_with_a_journal_what_a_cut_has_cost_is_read_again_and_nothing_is_flushed
     ]
 
 
-def test_with_its_guards_off_the_same_fault_breaks_a_promise(tmp_path: Path) -> None:
-    run = drill(tmp_path, "--faults", "cut", "--delivery", "pubsub", "--without-guards", "--json", "--seed", "7")
+def test_with_its_guards_off_the_same_fault_breaks_a_promise(place: Path) -> None:
+    run = drill(place, "--faults", "cut", "--delivery", "pubsub", "--without-guards", "--json", "--seed", "7")
     said = json.loads(run.stdout)
     assert (run.returncode, said["ok"], said["seed"]) == (1, False, 7), run
     assert said["stale"] > 10

@@ -198,6 +198,25 @@ def test_an_elder_whose_backend_hangs_has_it_flushed_by_its_successor_and_no_oth
     assert metrics.value("invalidator_targets_total", backend="gated", end="dead") == 1
 
 
+def test_what_an_elder_could_not_purge_in_time_its_successor_purges_where_a_gap_flushes_nothing(
+    redis_server: MakeRedis, daemon: MakeDaemon, gates: Gates
+) -> None:
+    server = redis_server()
+    wanted = gates.topology(server, "a", stop_timeout="1s")
+    wanted["workers"][0] |= {"on_gap": "ignore", "flush": None}
+    run = daemon(wanted)
+    gates.close("purge")
+    publish(server, "users:1", "users:2")
+    run.wait_metric("invalidator_pending", 2)
+    (elder,) = run.pids()
+    assert ask(run, Restart(workers=("a",))).ok
+    wait_until(lambda: len(run.pids()) == 1 and elder not in run.pids(), why=run.logs)
+    gates.open("purge")
+
+    wait_until(lambda: set(gates.purged()) >= {"users:1", "users:2"}, why=run.logs)
+    wait_until(lambda: not list((run.folder / "state").rglob("*.jsonl*")), why=run.logs)
+
+
 def test_a_successor_that_dies_at_its_start_leaves_the_elder_at_work_and_is_tried_again(
     redis_server: MakeRedis, daemon: MakeDaemon, gates: Gates
 ) -> None:

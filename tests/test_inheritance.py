@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from invalidator.channel import Orders
+from invalidator.channel import HeardOut, Orders, pair
+from invalidator.logs import get_logger
 from invalidator.messages import Gap
 from invalidator.pipeline.inheritance import Inheritance
+from invalidator.slots import READY, Region, clock
+from invalidator.supervision.accounts import Account, Errors
+from invalidator.supervision.child import Child
+from invalidator.supervision.contact import Contact
+from invalidator.supervision.handover import Birth
+from invalidator.supervision.incarnation import Incarnation
 from invalidator.supervision.reload import heard_on
 from tests.support.topologies import loaded
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from invalidator.channel import Channel
+    from invalidator.topology.models import Topology
 
 START = Gap("start", 1.0, 2.0)
 
@@ -106,3 +116,51 @@ def test_a_backend_that_is_new_has_heard_nothing(tmp_path: Path) -> None:
 
 def read(folder: Path, text: str) -> Any:
     return loaded(folder, text).topology
+
+
+class Forked:
+    """A process as its supervisor sees it: it never ends."""
+
+    pid: int | None = None
+    exitcode: int | None = None
+
+
+def incarnation(topology: Topology, server: str) -> tuple[Incarnation, Channel]:
+    """A process that is ready, and subscribed at this server; and its own end of the channel."""
+    spec, log = topology.workers[0], get_logger()
+    ours, theirs = pair()
+    region = Region([])
+    words = region.worker()
+    words.beat(clock())
+    words.state(READY)
+    words.subscribed_until(clock() + 60)
+    words.server(server)
+    contact = Contact(ours, Orders(predecessor="hears"), Account(spec.name, Errors()))
+    made = Incarnation(Birth(spec, topology, Orders()), None, cast("Any", Forked()), region, contact, log, clock())
+    made.look(clock(), topology.supervisor)
+    return made, theirs
+
+
+@pytest.mark.parametrize(("servers", "said"), [("AA", "done"), ("AB", "failed")])
+def test_a_predecessor_that_hears_elsewhere_proves_nothing_however_late_its_successor_is_told(
+    tmp_path: Path, servers: str, said: str
+) -> None:
+    topology = read(tmp_path, BEFORE)
+    child = Child(topology.workers[0], topology, get_logger(), Errors(), clock())
+    (elder, one), (younger, other) = (incarnation(topology, server) for server in servers)
+    child.current = elder
+    child.replace(child.spec, topology, clock(), "requested")
+    child.successor = younger
+    child.look(clock(), topology.supervisor)
+    assert child.leaving is elder
+    one.send(HeardOut())
+    elder.contact.hear(lambda _: None)
+    child.look(clock(), topology.supervisor)
+
+    # A successor that was busy meanwhile finds all of its orders at once, and obeys the last.
+    orders = [packet for packet in other.receive(8) if isinstance(packet, Orders)]
+    assert orders[-1].predecessor == said
+    for channel in (one, other):
+        channel.close()
+    elder.contact.end()
+    younger.contact.end()

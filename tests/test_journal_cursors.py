@@ -68,6 +68,13 @@ def test_whatever_has_become_of_the_file_is_no_reason_to_stumble(
     assert found is None or all(cursor.position for cursor in found.lanes.values())
 
 
+def test_a_pipe_in_the_place_of_the_file_keeps_nobody_waiting(file: CursorFile) -> None:
+    file.path.parent.mkdir()
+    os.mkfifo(file.path)
+    assert file.read(STREAM, PATTERN) is None
+    assert file.is_lost
+
+
 def test_a_file_that_is_too_large_is_not_read(file: CursorFile, monkeypatch: pytest.MonkeyPatch) -> None:
     file.write(encoded(kept()))
     monkeypatch.setattr(module, "LARGEST", 10)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,6 +14,7 @@ from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from tests.conftest import MakeDaemon, MakeMemcached, MakeRedis
     from tests.support.daemon import Daemon
@@ -191,8 +193,10 @@ def test_a_successor_goes_on_from_the_cursor_and_flushes_nothing(
 def test_a_cursor_that_says_nothing_of_this_worker_is_none(
     source: RedisServer, store: MemcachedServer, daemon: MakeDaemon, kept: bytes
 ) -> None:
-    run = daemon(topology(source, store), ready=False)
-    wait_until((run.folder / "state" / "cursors" / "users.json").exists, 10, run.logs)
+    wanted = topology(source, store)
+    wanted["workers"][0]["flush_on_start"] = False  # spares a deploy, and not those whose cursors are spoilt
+    run = daemon(wanted)
+    assert not flushes(run)
     assert run.stop() == 0
     (run.folder / "state" / "cursors" / "users.json").write_bytes(kept)
     store.set("users:1", "old")
@@ -201,3 +205,37 @@ def test_a_cursor_that_says_nothing_of_this_worker_is_none(
     assert store.get("users:1") is None
     assert flushes(run) == {"start": 1}
     assert run.logs().count("cursors.") == 1
+
+
+def test_at_a_start_the_memory_of_applications_is_flushed_and_whatever_else_has_no_wait_is_told_what_it_missed(
+    source: RedisServer, publisher: Publisher, daemon: MakeDaemon, tmp_path: Path
+) -> None:
+    whole = topology(source, backends=["said", "near"])
+    whole["backends"] = {"said": {"type": "log"}, "near": {"type": "lru", "path": str(tmp_path / "shop.gen")}}
+    run = daemon(whole)
+    entry = publisher.publish("users:1")
+    wait_until(lambda: cursors(run)["lanes"].keys() == {"said"} and settled(run, entry), 5, run.logs)
+    assert run.stop() == 0
+    publisher.add("users:2")
+    run.start()
+    wait_until(lambda: '"users:2"' in run.logs(), 5, run.logs)
+
+    metrics = run.metrics()
+    assert metrics.value("invalidator_flushes_total", backend="near", cause="start") == 1
+    assert metrics.value("invalidator_flushes_total", backend="said") == 0
+
+
+def test_a_backend_that_has_become_another_one_is_flushed_though_its_name_has_a_cursor(
+    source: RedisServer, publisher: Publisher, store: MemcachedServer, daemon: MakeDaemon
+) -> None:
+    wanted = topology(source, store)
+    wanted["backends"]["store0"]["dry_run"] = True
+    run = daemon(wanted)
+    store.set("users:1", "old")
+    entry = publisher.publish("users:1")
+    wait_until(lambda: settled(run, entry), 5, run.logs)
+    assert store.get("users:1") == "old", "a rehearsal"
+    wanted["backends"]["store0"]["dry_run"] = False
+    run.write(wanted)
+    run.signal(signal.SIGHUP)
+    wait_until(lambda: gone(store, "users:1"), 5, run.logs)

@@ -233,7 +233,7 @@ def test_a_worker_that_is_killed_again_and_again_loses_nothing(
 ) -> None:
     run = daemon(topology(source, store, on_gap="ignore"))
 
-    assert kill_under_load(run, publisher, store, kills=6) == []
+    assert kill_under_load(run, publisher, store, kills=4) == []
 
 
 def test_without_reading_the_journal_a_killed_worker_does_lose_something(

@@ -359,14 +359,17 @@ def test_memory_is_flushed_at_once_and_others_within_the_spread(tmp_path: Path) 
 
 
 def test_a_start_that_is_to_spare_the_caches_flushes_memory_all_the_same(tmp_path: Path) -> None:
-    near, far = Rig(Inline(), tmp_path), Rig(Scripted(), tmp_path)
-    dispatcher = Dispatcher([near.lane, far.lane], get_logger())
+    class Memory(Inline):
+        memory = True
+
+    near, log, far = Rig(Memory(), tmp_path), Rig(Inline(), tmp_path), Rig(Scripted(), tmp_path)
+    dispatcher = Dispatcher([near.lane, log.lane, far.lane], get_logger())
     now = clock()
-    dispatcher.flush(Gap("start", now, now), now, only_inline=True)
+    dispatcher.flush(Gap("start", now, now), now, only_memory=True)
     dispatcher.turn()
     dispatcher.stop(clock() + 5)
     assert [batch.cause for batch in near.backend.batches] == ["start"]
-    assert far.backend.batches == []
+    assert log.backend.batches == far.backend.batches == []
 
 
 def test_a_lane_is_settled_once_its_flush_is_done(tmp_path: Path) -> None:

@@ -117,7 +117,7 @@ def rights(*words: str) -> Callable[[redis.Redis], None]:
 
 
 def full(client: redis.Redis) -> None:
-    client.config_set("maxmemory", "1mb")
+    client.config_set("maxmemory", "1kb")
 
 
 def a_replica(client: redis.Redis) -> None:

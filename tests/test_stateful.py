@@ -23,7 +23,7 @@ from tests.support.world import World, passes
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-pytestmark = pytest.mark.timeout(7200)
+pytestmark = [pytest.mark.timeout(7200), pytest.mark.long]
 
 STEPS = 12
 GROUPS: Mapping[str, Mapping[str, object]] = {

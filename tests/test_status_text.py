@@ -203,6 +203,10 @@ TARGETS = (("key", "users:42"), ("key", "users:43"), ("tag", "vip"), ("all", "")
             Heard(at=0.125, worker="users", channel="cache:x", targets=TARGETS[:1], rejected=("control", "empty")),
             "users        cache:x  rejected: control, empty  key users:42",
         ),
+        (
+            Heard(at=0.125, worker="users", channel="cache:x", targets=TARGETS[:1], rejected=("ignored: hops",)),
+            "users        cache:x  ignored: hops  key users:42",
+        ),
     ],
 )
 def test_each_event_is_a_line(event: Heard | Outcome, said: str) -> None:

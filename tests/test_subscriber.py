@@ -16,7 +16,7 @@ from invalidator.subscription.subscriber import Subscriber
 from invalidator.testing import RecordingServer
 from invalidator.topology.models import RedisSettings
 from invalidator.wire.connection import Refused, explain
-from tests.support.ear import DEADLINE, Ear, settings
+from tests.support.ear import DEADLINE, INTERVAL, Ear, settings
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ def test_without_pings_an_idle_connection_would_not_be_known_to_be_alive(
     ear: Ear, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The control for the test above: what keeps the connection proven is the answer to our own PING.
-    monkeypatch.setattr("invalidator.subscription.subscriber.PING", b"")
+    monkeypatch.setattr("invalidator.subscription.subscriber.numbered_ping", lambda number: b"")
     ear.until(lambda: ear.subscriber.state != "live", deadline=5)
 
 
@@ -419,12 +419,48 @@ def test_a_confirmation_that_never_comes_is_given_up_and_tried_again(cleanup: Ex
 def test_a_pong_of_either_form_is_a_sign_of_life_and_no_more(cleanup: ExitStack) -> None:
     # Not all that speak Redis' protocol answer a subscriber's PING with an array.
     message = b"*4\r\n$8\r\npmessage\r\n$7\r\ncache:*\r\n$7\r\ncache:x\r\n$1\r\na\r\n"
-    server = scripted(cleanup, b"+PONG\r\n*2\r\n$4\r\npong\r\n$0\r\n\r\n" + message)
+    server = scripted(cleanup, b"+PONG\r\n*2\r\n$4\r\npong\r\n$0\r\n\r\n$1\r\n2\r\n" + message)
     ear = Ear(settings(f"redis://{server.address}"))
     ear.until(lambda: ear.messages)
 
     assert ear.subscriber.state == "live"
     ear.close()
+
+
+def test_a_connection_that_has_held_for_a_deadline_is_replaced_at_once(server: RedisServer, cleanup: ExitStack) -> None:
+    ear = Ear(settings(server.url, backoff={"first": "10ms", "longest": "1000s"}))
+    cleanup.callback(ear.close)
+    ear.until(lambda: ear.gaps)
+    ear.subscriber._attempts = 20  # there was a long outage before
+    ear.turn_for(2 * DEADLINE)
+    with redis.Redis.from_url(server.url) as client:
+        client.client_kill_filter(_type="pubsub")
+    ear.until(lambda: ear.causes == ["start", "disconnect"])
+
+
+def test_an_answer_that_was_swallowed_is_a_gap_and_so_was_what_came_before_it(
+    redis_server: MakeRedis, cleanup: ExitStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = redis_server()
+    ear = Ear(settings(server.url))
+    deaf = Ear(settings(server.url))  # the control: its PINGs have no numbers
+    cleanup.callback(ear.close)
+    cleanup.callback(deaf.close)
+    for one in (ear, deaf):
+        one.until(lambda one=one: one.gaps)  # type: ignore[misc]
+        one.turn_for(3 * INTERVAL)
+        assert one.causes == ["start"]
+        if one is deaf:
+            monkeypatch.setattr("invalidator.subscription.subscriber.numbered_ping", lambda number: PING)
+        one.subscriber.sound_out(time.monotonic())
+        assert one.subscriber._link
+        with redis.Redis.from_url(server.url) as client:
+            client.publish("cache:x", "a")
+        wait_until(lambda one=one: b"cache:x" in (one.subscriber._link.read() or b""))  # type: ignore[misc]
+        one.turn_for(6 * INTERVAL)
+        assert not one.messages
+    assert ear.causes == ["start", "deadline"]
+    assert deaf.causes == ["start"]
 
 
 @pytest.mark.parametrize(

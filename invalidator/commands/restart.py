@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     help="Seconds to wait.",
 )
 def command(*, workers: tuple[str, ...], file: Path | None, path: Path | None, wait: bool, timeout: float) -> None:
-    """Have workers end what they are at, and start anew. What they miss meanwhile is a gap, as at every start.
+    """Replace the processes of WORKERs. Each goes on until its successor is ready: nothing is missed.
 
     Exit code 1: one was not subscribed in time, and which.
     """

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from invalidator.doctor import backends, buffers, headroom, layout, rights, slowlog, standing, subscriptions
+from invalidator.doctor import backends, buffers, headroom, journals, layout, rights, slowlog, standing, subscriptions
 from invalidator.doctor import daemon as daemons
 from invalidator.doctor.candidates import candidates
 from invalidator.doctor.daemon import Daemon
@@ -83,6 +83,7 @@ def _about(server: Server, answer: Facts | Unreached, daemon: Daemon, file: str)
     yield from standing.findings(server, answer)
     yield from subscriptions.findings(server, answer, daemon, file)
     yield from rights.findings(server, answer)
+    yield from journals.findings(server, answer)
     yield from buffers.findings(server, answer)
     yield from headroom.findings(server, answer)
     yield from slowlog.findings(server, answer, slowlog.server_time(answer, time.time()))

@@ -6,12 +6,17 @@ Nothing here raises: a server of another kind leaves fields out, and a hostile o
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from invalidator.doctor.wording import shown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from invalidator.journal import reading
+    from invalidator.journal.entry import EntryId
+    from invalidator.journal.reading import Unreadable
+    from invalidator.messages import JournalBreak
 
 MOST_CLIENTS = 100_000
 SCRIPTS = frozenset({"EVAL", "EVALSHA", "EVAL_RO", "EVALSHA_RO", "FCALL", "FCALL_RO", "SCRIPT", "FUNCTION"})
@@ -72,6 +77,47 @@ class RightsTrial(NamedTuple):
     no_echo: str = ""
 
 
+class Place(NamedTuple):
+    """How far a lane of this host is in the journal, by its worker's file.
+
+    `broken`: it does not find there what comes next, for this reason.
+    """
+
+    worker: str
+    lane: str
+    at: EntryId
+    broken: JournalBreak | None
+
+
+class JournalFacts(NamedTuple):
+    """The journal as these workers see it, over one way there. `trouble`: why it cannot be read.
+
+    `stream` is as in Look. `oldest` is None where there is no entry. `info` is INFO of the server that has it, and
+    `appendfsync` is empty if it could not be seen. `moved` are workers whose files are of another server, `unread`
+    files that cannot be read, and why.
+    """
+
+    workers: tuple[str, ...]
+    user: str
+    trouble: Unreadable | None = None
+    stream: reading.Facts | Literal["gone", "hidden"] = "hidden"
+    oldest: EntryId | None = None
+    newest: EntryId | None = None
+    info: Mapping[str, str] = {}
+    appendfsync: str = ""
+    places: tuple[Place, ...] = ()
+    moved: tuple[str, ...] = ()
+    unread: tuple[tuple[str, str], ...] = ()
+
+
+class Told(NamedTuple):
+    """Why publishers are not told of these workers, or what became of their messages; empty: they are."""
+
+    user: str
+    no_presence: str
+    no_receipts: str
+
+
 @dataclass(frozen=True, slots=True)
 class Facts:
     """What could be seen of one server. None: it could not be asked, and `refused` says why."""
@@ -87,6 +133,8 @@ class Facts:
     cluster_state: str = ""
     refused: tuple[Refusal, ...] = ()
     trials: tuple[RightsTrial, ...] = ()
+    told: tuple[Told, ...] = ()
+    journals: tuple[JournalFacts, ...] = ()
 
     def number(self, name: str) -> int | None:
         """A field of INFO that is a whole number."""

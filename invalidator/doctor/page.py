@@ -26,10 +26,11 @@ some seconds. It ends with 1 when anything is `wrong`, also when something canno
 0; 78 means that the topology cannot be read. `--json` prints one object: `ok`, `file`, `counts`, and `findings`, each
 with `id`, `level`, `subject`, `title`, `evidence`, `meaning` and `fix`. The ids are stable.
 
-It changes nothing: it subscribes to each pattern for a moment, as the worker's user, and where a backend can hold a
-key it stores one, `invalidator:doctor:…`, purges that, and looks. The key has a time to live of seconds. What costs
-money to purge is only connected to. It proves the server, the credentials and the way of a purge; not that your
-application calls its keys what the topology says. What stands in `{braces}` below is filled in.
+It changes nothing: as the worker's user it subscribes to each pattern and keeps a key of its own below `invalidator:`,
+each for a moment, and where a backend can hold a key it stores one, `invalidator:doctor:…`, purges that, and looks. The
+keys have a time to live of seconds. What costs money to purge is only connected to. It proves the server, the
+credentials and the way of a purge; not that your application calls its keys what the topology says. What stands in
+`{braces}` below is filled in.
 """
 
 

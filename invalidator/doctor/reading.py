@@ -26,6 +26,8 @@ from invalidator.doctor.facts import (
     whole,
 )
 from invalidator.doctor.session import Session, Unreached, session, unreached
+from invalidator.doctor.stream import look_up
+from invalidator.doctor.telling import tell
 from invalidator.doctor.trial import attempt
 from invalidator.doctor.wording import shown
 
@@ -47,9 +49,11 @@ def read(server: Server) -> Facts | Unreached:
         except (redis.RedisError, OSError, ValueError) as error:  # ValueError: an answer that is not Redis'
             failure = unreached(error)
         else:
+            told = tuple(tell(way) for way in server.ways)
+            journals = look_up(server)
             # Last: our own subscriptions would be counted among those that we look for.
             trials = [trial for way, workers in server.ways.items() for trial in attempt(workers, way)]
-            return replace(facts, trials=tuple(trials))
+            return replace(facts, trials=tuple(trials), told=told, journals=journals)
     return failure
 
 

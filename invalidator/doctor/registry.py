@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from invalidator.doctor import backends, buffers, daemon, headroom, layout, rights, slowlog, standing, subscriptions
+from invalidator.doctor import (
+    backends,
+    buffers,
+    daemon,
+    headroom,
+    journals,
+    layout,
+    rights,
+    slowlog,
+    standing,
+    subscriptions,
+)
 
 if TYPE_CHECKING:
     from invalidator.doctor.finding import Kind
@@ -13,6 +24,7 @@ SECTIONS: tuple[tuple[str, tuple[Kind, ...]], ...] = (
     ("Redis", standing.KINDS),
     ("Subscriptions", subscriptions.KINDS),
     ("Rights", rights.KINDS),
+    ("Journal", journals.KINDS),
     ("Output buffers", buffers.KINDS),
     ("Clients and memory", headroom.KINDS),
     ("Slow log", slowlog.KINDS),

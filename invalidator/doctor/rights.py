@@ -10,7 +10,7 @@ from invalidator.doctor.wording import shown
 from invalidator.screen.text import listed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from invalidator.doctor.facts import Facts, Refusal
     from invalidator.doctor.servers import Server
@@ -22,8 +22,8 @@ DENIED = Kind(
     "A worker's user lacks a right",
     "The worker cannot subscribe, and tries for ever. A pattern has to be granted exactly as it stands in the"
     " topology.",
-    "ACL SETUSER {user} +client|setname +select +ping +psubscribe +subscribe '&{pattern}'; and the same in its ACL"
-    " file, or ACL SAVE.",
+    "ACL SETUSER {user} +client|setname +select +ping +psubscribe +subscribe; unless it has &* already, ACL SETUSER"
+    " {user} '&{pattern}'; and the same in its ACL file, or ACL SAVE.",
 )
 FAILED = Kind(
     "rights.failed",
@@ -39,7 +39,23 @@ NO_ECHO = Kind(
     "Each worker publishes to itself once every heartbeat interval, and so sees that what is published is heard. Where"
     " that is refused, PINGs show no more than that the connection answers: a subscription to an old master, say, looks"
     " alive.",
-    "ACL SETUSER {user} +publish +subscribe '&invalidator:echo:*'",
+    "ACL SETUSER {user} +publish +subscribe; unless it has &* already, ACL SETUSER {user} '&invalidator:echo:*'",
+)
+NO_PRESENCE = Kind(
+    "rights.no_presence",
+    "note",
+    "Publishers do not know of these workers",
+    "A worker keeps a key that says that it is there. Where that is refused, publish --wait does not wait for it, and"
+    " succeeds without it.",
+    "ACL SETUSER {user} +set +del +zadd +zrem +zremrangebyscore +expire +time; unless it has ~* already, ACL SETUSER"
+    " {user} '~invalidator:*'",
+)
+NO_RECEIPTS = Kind(
+    "rights.no_receipts",
+    "note",
+    "Publishers are not told what became of their messages",
+    "A worker answers a message that asks for it. Where that is refused, publish --wait waits in vain, and exits 1.",
+    "ACL SETUSER {user} +publish; unless it has &* already, ACL SETUSER {user} '&invalidator:reply:*'",
 )
 UNSEEN = Kind(
     "redis.unseen",
@@ -48,7 +64,7 @@ UNSEEN = Kind(
     "What depends on it was not judged, or was judged by the server's defaults. Managed servers often refuse CONFIG.",
     "ACL SETUSER {user} {grants} (the worker itself needs none of it), or ask whoever runs the server.",
 )
-KINDS = (ENOUGH, DENIED, FAILED, NO_ECHO, UNSEEN)
+KINDS = (ENOUGH, DENIED, FAILED, NO_ECHO, NO_PRESENCE, NO_RECEIPTS, UNSEEN)
 
 
 def findings(server: Server, facts: Facts) -> Iterator[Finding]:
@@ -68,12 +84,21 @@ def findings(server: Server, facts: Facts) -> Iterator[Finding]:
     fine = [f"{trial.worker} ({patterns[trial.worker]})" for trial in facts.trials if not trial.why]
     if fine:
         yield ENOUGH.found(server.subject, f"connected with a name, pinged and subscribed as {listed(fine)}")
+    yield from _towards_publishers(server, facts, users)
+    if unseen := [each for each in facts.refused if not (loading and "loading" in each.why)]:
+        words = "; ".join(f"{each.command}: {shown(each.why, 90)}" for each in unseen)
+        grants = " ".join(dict.fromkeys(map(_grant, unseen)))
+        yield UNSEEN.found(server.subject, words, user=server.user, grants=grants)
+
+
+def _towards_publishers(server: Server, facts: Facts, users: Mapping[str, str]) -> Iterator[Finding]:
     for user, why in dict.fromkeys((users[trial.worker], trial.no_echo) for trial in facts.trials if trial.no_echo):
         yield NO_ECHO.found(server.subject, f"as {user}: {why}", user=user)
-    if unseen := [each for each in facts.refused if not (loading and "loading" in each.why)]:
-        told = "; ".join(f"{each.command}: {shown(each.why, 90)}" for each in unseen)
-        grants = " ".join(dict.fromkeys(map(_grant, unseen)))
-        yield UNSEEN.found(server.subject, told, user=server.user, grants=grants)
+    for told in dict.fromkeys(facts.told):
+        if told.no_presence:
+            yield NO_PRESENCE.found(server.subject, f"as {told.user}: {told.no_presence}", user=told.user)
+        if told.no_receipts:
+            yield NO_RECEIPTS.found(server.subject, f"as {told.user}: {told.no_receipts}", user=told.user)
 
 
 def _grant(refusal: Refusal) -> str:

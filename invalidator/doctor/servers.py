@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from invalidator.doctor.wording import shown
 from invalidator.topology.patterns import is_glob
+from invalidator.topology.settings import Journal
 
 if TYPE_CHECKING:
     from invalidator.topology.models import RedisSettings, Topology, WorkerSpec
@@ -15,10 +17,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """One Redis, and the workers that hear it, each with the settings by which it goes there."""
+    """One Redis, and the workers that hear it, each with the settings by which it goes there.
+
+    `journal` is the Stream that those of them read which have one, `state_dir` where this host keeps how far they are.
+    """
 
     name: str
     hears: tuple[tuple[WorkerSpec, RedisSettings], ...]
+    journal: Journal = field(default_factory=Journal)
+    state_dir: Path = Path()
 
     @property
     def subject(self) -> str:
@@ -60,7 +67,8 @@ def servers(topology: Topology) -> list[Server]:
     for worker in topology.workers:
         settings = topology.redis_of(worker)
         found.setdefault(place(settings.url), []).append((worker, settings))
-    return [Server(name, tuple(pairs)) for name, pairs in found.items()]
+    state_dir = topology.supervisor.state_dir
+    return [Server(name, tuple(pairs), topology.journal, state_dir) for name, pairs in found.items()]
 
 
 def place(url: RedisUrl) -> str:

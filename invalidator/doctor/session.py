@@ -10,6 +10,8 @@ import redis
 from invalidator.doctor.wording import shown
 from invalidator.topology.settings import Heartbeat
 from invalidator.wire.connection import explain, open_connection
+from invalidator.wire.hub import Hub
+from invalidator.wire.route import route_to
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,14 +54,31 @@ class Session:
 @contextmanager
 def session(settings: RedisSettings, name: str | None = NAME) -> Iterator[Session]:
     """Connected, authenticated, in its database. Raises redis.RedisError or OSError."""
-    # A worker may be told to wait for minutes. Whoever runs the doctor is not.
-    patient = settings.model_copy(update={"heartbeat": _PATIENCE})
-    connection: Any = open_connection(patient, **({"client_name": name} if name else {}))
+    connection: Any = open_connection(patient(settings), **({"client_name": name} if name else {}))
     try:
         connection.connect()
         yield Session(connection)
     finally:
         connection.disconnect()
+
+
+@contextmanager
+def sideline(settings: RedisSettings, key: str = "") -> Iterator[Hub]:
+    """The connections that a worker has beside its subscription's: in a Cluster, to the owner of this key.
+
+    Raises redis.RedisError or OSError.
+    """
+    hub = Hub(route_to(patient(settings), key=key), NAME, _PATIENCE.deadline)
+    try:
+        hub.prepare()
+        yield hub
+    finally:
+        hub.close()
+
+
+def patient(settings: RedisSettings) -> RedisSettings:
+    """The same, as patient as we are: a worker may be told to wait for minutes. Whoever runs the doctor is not."""
+    return settings.model_copy(update={"heartbeat": _PATIENCE})
 
 
 def unreached(error: Exception) -> Unreached:

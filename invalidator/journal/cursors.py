@@ -46,7 +46,8 @@ class Cursors(msgspec.Struct, frozen=True, kw_only=True):
     """All lanes of a worker, by backend and node, and what they hold for.
 
     `server` is the run id of the Redis that the positions are of. `unjournaled` is the wall second at which a message
-    last came that is not in the Stream, 0.0: never.
+    last came that is not in the Stream, 0.0: never. `setups` has of each backend a word for how it was set up: one with
+    another word may be another server.
     """
 
     version: Literal[1] = 1
@@ -55,33 +56,52 @@ class Cursors(msgspec.Struct, frozen=True, kw_only=True):
     server: str = ""
     unjournaled: float = 0.0
     lanes: dict[str, Cursor] = {}
+    setups: dict[str, str] = {}
 
 
 _DECODER = msgspec.json.Decoder(Cursors)
+
+
+def path_of(state_dir: Path, worker: str) -> Path:
+    """Where a worker's file is."""
+    return state_dir / DIRECTORY / f"{quote(worker, safe='')}.json"
+
+
+def load(path: Path) -> Cursors | None:
+    """What is kept in a file; None if there is none. Raises OSError, and ValueError for what is none of ours."""
+    try:
+        # Should it be a pipe, nobody waits for whoever would write to it.
+        with open(path, "rb", opener=_at_once) as file:
+            data = file.read(LARGEST + 1)
+        kept = _DECODER.decode(data) if len(data) <= LARGEST else None
+    except FileNotFoundError:
+        return None
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise ValueError(str(error)) from None
+    if kept is None or any(cursor.position is None for cursor in kept.lanes.values()):
+        raise ValueError("not what we have written")
+    return kept
 
 
 class CursorFile:
     """The file of one worker. Both methods wait for the disk."""
 
     def __init__(self, state_dir: Path, worker: str, log: Logger) -> None:
-        self.path = state_dir / DIRECTORY / f"{quote(worker, safe='')}.json"
+        self.path = path_of(state_dir, worker)
+        self.is_lost = False
+        """Whether `read` has found what it cannot go on from: then what was missed since is known to nobody."""
         self._log = log
 
     def read(self, stream: str, pattern: str) -> Cursors | None:
         """What was kept last, if that is for this Stream and this pattern; None if there is nothing to go on from."""
         try:
-            with self.path.open("rb") as file:
-                data = file.read(LARGEST + 1)
-            kept = _DECODER.decode(data) if len(data) <= LARGEST else None
-        except FileNotFoundError:
-            return None
-        except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            kept = load(self.path)
+        except (OSError, ValueError) as error:
+            self.is_lost = True
             self._log.error("cursors.unusable", file=str(self.path), error=str(error), then="flush")
             return None
-        if kept is None or any(cursor.position is None for cursor in kept.lanes.values()):
-            self._log.error("cursors.unusable", file=str(self.path), error="not what we have written", then="flush")
-            return None
-        if (kept.stream, kept.pattern) != (stream, pattern):
+        if kept and (kept.stream, kept.pattern) != (stream, pattern):
+            self.is_lost = True
             self._log.warning("cursors.of_another", stream=kept.stream, pattern=kept.pattern, then="flush")
             return None
         return kept
@@ -105,6 +125,10 @@ class CursorFile:
             os.fsync(directory)
         finally:
             os.close(directory)
+
+
+def _at_once(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def cursor_at(position: Position, owes: GapCause | Literal[""] = "") -> Cursor:

@@ -138,6 +138,8 @@ def _break_of_entry(position: Position, look: Look) -> JournalBreak | None:
             return "backwards"  # or its entry alone was deleted: we may not ask, and must not guess the better
         case Facts(last=last) if last < position.at:
             return "backwards"
+        case Facts(length=0, last=last) if last > position.at:
+            return "trimmed"  # with all that has come since
     return None  # its entry is gone and nothing newer has come: so far, nothing was missed
 
 

@@ -52,6 +52,7 @@ class Stream:
         self._count = MOST_ENTRIES
         self._attempts = 0
         self._anew = False
+        self._gaps = 0
         self._now = 0.0
 
     def look(self, position: Position | None, then: Callable[[Sight | None], None]) -> bool:
@@ -71,16 +72,25 @@ class Stream:
         self._sideline.turn()
 
     def renew(self) -> None:
-        """A Gap: it may be read again, and perhaps at another server. Ask over a new connection, and at once."""
+        """A Gap: it may be read again, and perhaps at another server. Ask over a new connection, and at once.
+
+        What was asked before may yet be answered by the server that was the right one then: that has failed.
+        """
         self.due = 0.0
         self._anew = True
+        self._gaps += 1
 
     def close(self) -> None:
         """Ask nothing any more."""
         self._sideline.close()
 
     def _ask(self, commands: Sequence[Command], count: int, then: Callable[[Sight | None], None]) -> bool:
-        asked = self._sideline.ask(commands, lambda outcome: then(self._sight(outcome, count)), anew=self._anew)
+        gaps = self._gaps
+
+        def answered(outcome: Answered | Refused) -> None:
+            then(self._sight(outcome, count) if gaps == self._gaps else None)
+
+        asked = self._sideline.ask(commands, answered, anew=self._anew)
         self._anew = self._anew and not asked
         return asked
 

@@ -117,6 +117,10 @@ class Pending:
         """
         return self._watermark.settled_through(self._outstanding, self.heard)
 
+    def kept_through(self) -> int:
+        """The same, of what need not be read again if the process ends: what is to be purged once more has to be."""
+        return self.settled_through()
+
     def end(self, end: End, count: int) -> None:
         """Targets that `add` had no room for have come to this end."""
         self.ends[end] += count

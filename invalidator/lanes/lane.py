@@ -134,6 +134,11 @@ class Lane:
         with self._condition:
             return self._pending.settled_through()
 
+    def kept_through(self) -> int:
+        """The same, of what need not be read again if the process ends; it is lower while rebounds are to come."""
+        with self._condition:
+            return self._pending.kept_through()
+
     def flush(self, cause: FlushCause, due: float, owed: int = 0, number: int = 0) -> None:
         """Purge the flush's scope from `due` on, if this lane's policy is to do so.
 

@@ -32,6 +32,7 @@ class Ordered(Pending):
         self._held_flushes: Hold[FlushCause] = Hold(policy.order.delay, patience, policy.limit, lambda _: True)
         self._rebounds = Rebounds(policy.order.rebound, policy.limit)
         self._owed: dict[Kind, int] = dict.fromkeys(KINDS, 0)
+        self._hurried = float("inf")
 
     def follow(self, origins: Sequence[Policy]) -> None:
         """Wait for these lanes. In what is told of them, each is the bit of its place here."""
@@ -116,8 +117,14 @@ class Ordered(Pending):
             self._release(now)
         return super().take(now)
 
+    def kept_through(self) -> int:
+        """See Pending. What was done before its time is done once more too, by a successor that reads it again."""
+        return int(min(self.settled_through(), self._first_to_repeat() - 1, self._hurried - 1))
+
     def hurry(self) -> None:
         """See Pending. What waits for a rebound is purged now: there is nobody to do it later."""
+        held = [wish.stamp.number for _, wish in self._held.items()]
+        self._hurried = min([self._hurried, self._first_to_repeat(), *held])
         super().hurry()
         self._put(((target, wish.soft, wish.stamp) for target, wish in self._held.drain()), 0.0)
         self._put(((target, rebound.soft, self._own_stamp) for target, rebound in self._rebounds.drain()), 0.0)
@@ -140,6 +147,12 @@ class Ordered(Pending):
         self._held.drain()
         self._rebounds.drain()
         return targets
+
+    def _first_to_repeat(self) -> float:
+        def is_pending(target: Target) -> bool:
+            return target in self._flight or self._backlog.has(target, soft=True)
+
+        return min(self._rebounds.numbers(is_pending), default=float("inf"))
 
     @property
     def _holds(self) -> bool:
@@ -172,7 +185,7 @@ class Ordered(Pending):
         self._put(((target, wish.soft, wish.stamp) for target, wish in free), now)
         for target, rebound in self._rebounds.release(now, RELEASED_AT_ONCE):
             if not super().is_wished(target, purged=True):
-                self._rebounds.echo(target)
+                self._rebounds.echo(target, rebound.number)
             self._put([(target, rebound.soft, self._own_stamp)], now)
         for cause, wish in self._held_flushes.release(now, RELEASED_AT_ONCE):
             self.flush(cause, now, wish.stamp.number)
@@ -211,12 +224,12 @@ class Ordered(Pending):
     def _purged(self, targets: Stamps, now: float, *, soft: bool) -> None:
         if not self.policy.order.rebound or self._stopping:
             return
-        for target in targets:
+        for target, stamp in targets.items():
             if self._rebounds.was_echo(target) or self._backlog.fresh.has(target, soft=soft):
                 continue
             self.received += 1
             if self._makes_room(target, now):
-                self.ends["coalesced"] += self._rebounds.add(target, now, soft=soft)
+                self.ends["coalesced"] += self._rebounds.add(target, now, stamp.number, soft=soft)
             elif not self._turn_away(target, self._own_stamp, now):
                 self.ends["lost"] += 1
 

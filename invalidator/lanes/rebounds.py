@@ -13,10 +13,11 @@ if TYPE_CHECKING:
 
 
 class Rebound(NamedTuple):
-    """When a target is purged once more, and whether it is only marked stale."""
+    """When a target is purged once more, whether it is only marked stale, and the number of the offer that began it."""
 
     due: float
     soft: bool
+    number: int
 
 
 @dataclass(slots=True)
@@ -26,7 +27,7 @@ class Rebounds:
     after: float
     limit: int
     _due: OrderedDict[Target, Rebound] = field(default_factory=OrderedDict)
-    _echoes: set[Target] = field(default_factory=set)
+    _echoes: dict[Target, int] = field(default_factory=dict)
     _last_due: float = 0.0
 
     def __len__(self) -> int:
@@ -35,34 +36,36 @@ class Rebounds:
     def __iter__(self) -> Iterator[Target]:
         return iter(self._due)
 
-    def add(self, target: Target, now: float, *, soft: bool) -> int:
+    def add(self, target: Target, now: float, number: int, *, soft: bool) -> int:
         """A target was purged. Returns how many rebounds became one with this."""
         known = self._due.pop(target, None)
         self._last_due = max(self._last_due, now + self.after)
-        self._due[target] = Rebound(self._last_due, soft and (not known or known.soft))
+        self._due[target] = Rebound(self._last_due, soft and (not known or known.soft), number)
         return int(known is not None)
+
+    def numbers(self, is_pending: Callable[[Target], bool]) -> Iterator[int]:
+        """Of the offers of which something is yet to be purged once more, or that is pending."""
+        yield from (rebound.number for rebound in self._due.values())
+        yield from (number for target, number in self._echoes.items() if is_pending(target))
 
     def wished(self, target: Target, *, soft: bool) -> int:
         """A target is to be purged anyway. Returns how many rebounds that makes needless: its purge has its own."""
-        self._echoes.discard(target)
+        self._echoes.pop(target, None)
         known = self._due.get(target)
         if known is None or (soft and not known.soft):
             return 0
         del self._due[target]
         return 1
 
-    def echo(self, target: Target) -> None:
+    def echo(self, target: Target, number: int) -> None:
         """What is wished for now is a rebound."""
         if len(self._echoes) >= self.limit:
             self._echoes.clear()  # of some that were never purged; those that will be make one rebound too many
-        self._echoes.add(target)
+        self._echoes[target] = number
 
     def was_echo(self, target: Target) -> bool:
         """Whether what was purged now was a rebound. To be asked once."""
-        if target not in self._echoes:
-            return False
-        self._echoes.discard(target)
-        return True
+        return self._echoes.pop(target, None) is not None
 
     def forget_echoes(self) -> None:
         """A flush stands for some that are under way: those that remain may make one rebound too many."""

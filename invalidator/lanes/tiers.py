@@ -128,7 +128,8 @@ class Hold(Generic[Item]):
             known.soft &= soft
             known.stamp = known.stamp.with_(stamp)
             return False
-        early = self._early.pop(item, None)
+        # One that waits for nobody leaves what the other lanes have yet to do with it to be remembered.
+        early = self._early.pop(item, None) if owed else self._early.get(item)
         self._waiting[item] = Wish(owed, soft and (not early or early.soft), stamp, offered, now, now)
         self._advance(item)
         return True

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from redis import ResponseError
 
-from invalidator.presence import INDEX
+from invalidator.presence import INDEX, REMEMBERED
 from invalidator.wire.sideline import Answered
 
 if TYPE_CHECKING:
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
 RIGHTS = "+set +del +zadd +zrem +zremrangebyscore +expire +time ~invalidator:*"
 """What it takes beside a subscription."""
-_KEPT = 600
-"""Seconds for which the index remembers those that are gone: nobody looks at a key that has ended."""
 _PRUNED_EVERY = 60.0
 _LIFETIMES = 3
 _SHORTEST = 10.0
@@ -74,12 +72,12 @@ class Attendance:
         commands: list[Command] = [
             ("SET", self._key, self._value, "PX", int(self._lifetime * 1000)),
             ("ZADD", INDEX, at + self._lifetime, self._key),
-            ("EXPIRE", INDEX, _KEPT),
+            ("EXPIRE", INDEX, REMEMBERED),
             ("TIME",),
         ]
         if self._server_time and now >= self._prune_due:
             self._prune_due = now + _PRUNED_EVERY
-            commands.append(("ZREMRANGEBYSCORE", INDEX, "-inf", at - _KEPT))
+            commands.append(("ZREMRANGEBYSCORE", INDEX, "-inf", at - REMEMBERED))
         return commands
 
     def _servers_time(self, now: float) -> float:

@@ -75,7 +75,7 @@ class PubSub:
     def gap(self, gap: Gap, now: float) -> None:
         """See Delivery."""
         # Memory is flushed at every start: it costs a refill, and an application may have outlived the last daemon.
-        self._dispatcher.flush(gap, now, only_inline=gap.cause == "start" and not self._flush_on_start)
+        self._dispatcher.flush(gap, now, only_memory=gap.cause == "start" and not self._flush_on_start)
 
     def make_up_for(self, undone: Collection[str], now: float) -> None:
         """See Delivery."""

@@ -62,7 +62,7 @@ class Dispatcher:
         gap: Gap,
         now: float,
         *,
-        only_inline: bool = False,
+        only_memory: bool = False,
         only: Collection[str] | None = None,
         spared: Collection[str] = (),
     ) -> int:
@@ -73,7 +73,7 @@ class Dispatcher:
         asked = [
             lane
             for lane in self.lanes
-            if (lane.backend.inline or not only_inline)
+            if (lane.backend.memory or not only_memory)
             and (only is None or lane.policy.backend in only)
             and lane.policy.backend not in spared
         ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import random
 from typing import TYPE_CHECKING
 
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from invalidator.pipeline.dispatcher import Dispatcher
     from invalidator.pipeline.intake import Intake
     from invalidator.slots import WorkerSlots
-    from invalidator.topology.models import Topology, WorkerSpec
+    from invalidator.topology.models import LaneSpec, Topology, WorkerSpec
 
 
 def make_delivery(
@@ -43,15 +45,25 @@ def make_delivery(
     if spec.delivery == "pubsub":
         return PubSub(dispatcher, intake.is_repeat, flush_on_start=flush_on_start)
     settings, name = topology.redis_of(spec), topology.journal.stream
+    setups = {lane.backend: _setup(topology, lane) for lane in spec.backends}
     file = CursorFile(topology.supervisor.state_dir, spec.name, log)
+    kept = file.read(name, spec.pattern)
     # A connection of its own: a chunk of the journal would keep a heartbeat waiting.
     sideline = sideline_to(settings, spec.name, wake, key=name)
     journal = Journal(
         stream=Stream(name, sideline, settings.backoff, log, random.random),
         excerpt=Excerpt(Glob(spec.pattern), intake),
-        book=Book(Keeper(file.write, wake, log), name, spec.pattern),
-        kept=file.read(name, spec.pattern),
+        book=Book(Keeper(file.write, wake, log), name, spec.pattern, setups),
+        kept=kept,
+        changed=frozenset(name for name, word in setups.items() if kept and kept.setups.get(name, word) != word),
     )
+    flush_on_start = flush_on_start or file.is_lost  # and nothing of what a worker has missed whose cursors are spoilt
     return Journaled(
         journal, dispatcher, intake.is_repeat, slots, settings.heartbeat, log, flush_on_start=flush_on_start
     )
+
+
+def _setup(topology: Topology, lane: LaneSpec) -> str:
+    """A word for what this backend is: for another server, for another name of its keys or after a rehearsal, another."""
+    shown = topology.backends[lane.backend].model_dump(mode="json")
+    return hashlib.sha256(json.dumps([shown, lane.dry_run], sort_keys=True).encode()).hexdigest()[:16]

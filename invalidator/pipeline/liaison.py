@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from invalidator.channel import LONGEST_TEXT, Orders, Subscription, Unheard
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from invalidator.channel import Channel, Drained, HeardOut, LaneReport, Retried
     from invalidator.pipeline.delivery import Delivery
     from invalidator.pipeline.dispatcher import Dispatcher
@@ -47,6 +49,10 @@ class Liaison:
     def say(self, packet: HeardOut | Drained) -> None:
         """Tell the supervisor something once. What it does not hear it takes for not being so."""
         self._channel.send(packet)
+
+    def inherit(self, undone: Iterable[str]) -> None:
+        """Our predecessor had to leave something undone for these backends."""
+        self._resends.inherit(undone)
 
     def unheard(self, why: str) -> None:
         """Why publishers do not hear of this worker; empty: they do. Told when it changes."""

@@ -14,7 +14,7 @@ from invalidator.letters import decode
 from invalidator.messages import Invalidation, Target
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from invalidator.lanes.lane import Lane
     from invalidator.logs import Logger
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 CHUNK = 128 << 10
 """Bytes that are read in one turn of the worker's loop: a thousand letters."""
+_UNASKED = 0
+"""The number of an order that nobody gave: those of the supervisor begin at 1."""
 _LOOK_SECONDS = 0.1
 """How often the lane is asked whether they have ended."""
 
@@ -129,26 +131,39 @@ class Resends:
         self._log = log
         self._done: dict[str, int] = {}
         self._running: dict[str, tuple[int, list[Resend]]] = {}
+        self._inherited: set[str] = set()
+
+    def inherit(self, backends: Iterable[str]) -> None:
+        """An elder process of this worker could not wait for these: what it had for them is in their boxes.
+
+        Nobody has refused that, and a planned replacement must cost nothing: it is tried again unasked.
+        """
+        self._inherited.update(backends)
 
     def turn(self, wanted: Mapping[str, int], dispatcher: Dispatcher, now: float) -> list[Retried]:
         """Go on with what is wanted, backend by backend. Returns those that have come to an end."""
-        if not wanted and not self._running:
-            return []
         for backend, number in wanted.items():
             if backend not in self._running and self._done.get(backend, 0) < number:
-                resends = [Resend(lane) for lane in dispatcher.lanes if lane.policy.backend == backend]
-                self._running[backend] = (number, resends)
-                for resend in resends:
-                    resend.begin()
+                self._begin(backend, number, dispatcher)
+        if ready := self._inherited.difference(self._running):
+            self._inherited -= ready
+            for backend in ready.intersection(lane.policy.backend for lane in dispatcher.lanes):
+                self._begin(backend, _UNASKED, dispatcher)
         ended = []
         for backend, (number, resends) in list(self._running.items()):
             for resend in resends:
                 resend.turn(dispatcher, now)
             if all(resend.done for resend in resends):
                 del self._running[backend]
-                self._done[backend] = number
+                self._done[backend] = max(number, self._done.get(backend, 0))
                 ended.append(self._sum(backend, number, resends))
         return ended
+
+    def _begin(self, backend: str, number: int, dispatcher: Dispatcher) -> None:
+        resends = [Resend(lane) for lane in dispatcher.lanes if lane.policy.backend == backend]
+        self._running[backend] = (number, resends)
+        for resend in resends:
+            resend.begin()
 
     def _sum(self, backend: str, number: int, resends: list[Resend]) -> Retried:
         report = Retried(

@@ -185,6 +185,7 @@ class Worker:
             self._gap(gap, now)
         if undone := self._inheritance.undone(orders):
             self._delivery.make_up_for(undone, now)
+            self._liaison.inherit(undone)
 
     def _gap(self, gap: Gap, now: float) -> None:
         if self._inheritance.holds_back(gap):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+# Redis 7; Valkey; the script; and of what it does, Redis 6.
+_NOT_ALLOWED = ("NOPERM", "no permission", "No permission", "may not PUBLISH", "The user executing the script can't")
 _SCRIPT = "+eval +evalsha +xadd +publish"
 
 
@@ -12,7 +14,7 @@ def explained(text: str, user: str, channel: str, stream: str) -> str:
 
 
 def _advice(text: str, user: str, channel: str, stream: str) -> str:
-    if _says(text, "NOPERM", "no permissions", "has no permission", "may not PUBLISH"):
+    if _says(text, *_NOT_ALLOWED):
         rights = f"{_SCRIPT} ~{stream}" if stream else "+publish"
         return f"ACL SETUSER {user} {rights} &{channel}"
     if _says(text, "READONLY", "read only replica"):

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from invalidator.presence import Presence
     from invalidator.reply import Reply
 
-RIGHTS = "+subscribe +unsubscribe +zrange +mget ~invalidator:* &invalidator:reply:*"
+RIGHTS = "+subscribe +zrange +mget ~invalidator:* &invalidator:reply:*"
 """What a publisher's user needs to wait."""
 REPETITION = "duplicate"
 """The reason of a receipt that says only that the message has come before: what became of it is in another one."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from invalidator.journal.cursors import Cursors, encoded
+from invalidator.slots import clock
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -12,21 +13,28 @@ if TYPE_CHECKING:
     from invalidator.journal.keeper import Keeper
     from invalidator.replay.reader import Reader
 
-KEEP_SECONDS = 0.5
-"""How often: what a lane does in that time is done once more by a successor after a SIGKILL."""
+KEEP_SECONDS = 0.1
+"""How often: what a lane does in that time is done once more by a successor after a SIGKILL. A worker that is killed
+again and again has to get on in the moments between: with half a second, it began at the same place each time."""
+_SHARE = 20
+"""To look takes as long as much is pending; it may take a twentieth of the time."""
+AGAIN_SECONDS = 5.0
+"""How often though nothing has changed: a former process of this worker may have written last, for another pattern."""
 
 
 class Book:
-    """Writes only what has changed. `server` and `unjournaled` are as in Cursors."""
+    """Writes only what has changed. `server`, `unjournaled` and `setups` are as in Cursors."""
 
-    def __init__(self, keeper: Keeper, stream: str, pattern: str) -> None:
+    def __init__(self, keeper: Keeper, stream: str, pattern: str, setups: dict[str, str]) -> None:
         self.server = ""
         self.unjournaled = 0.0
         self.due = 0.0
         self._keeper = keeper
         self._stream = stream
         self._pattern = pattern
+        self._setups = setups
         self._written = b""
+        self._again = 0.0
 
     @property
     def is_kept(self) -> bool:
@@ -42,8 +50,11 @@ class Book:
         """Look how far the lanes are, if it is time."""
         # A flush that is done is written down at once: until then, a successor would do it again.
         if now >= self.due or any(reader.has_done_flush() for reader in readers):
-            self.due = now + KEEP_SECONDS
+            began = clock()
+            if now >= self._again:
+                self._again, self._written = now + AGAIN_SECONDS, b""
             self.keep(readers)
+            self.due = now + max(KEEP_SECONDS, _SHARE * (clock() - began))
 
     def keep(self, readers: Sequence[Reader]) -> None:
         """Have it written, if it has changed and is complete: a lane without a cursor would be taken for a new one."""
@@ -61,6 +72,7 @@ class Book:
                 server=self.server,
                 unjournaled=self.unjournaled,
                 lanes=lanes,
+                setups=self._setups,
             )
         )
         if data != self._written:

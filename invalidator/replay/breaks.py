@@ -9,6 +9,7 @@ from invalidator.messages import Gap
 if TYPE_CHECKING:
     from collections.abc import Collection
 
+    from invalidator.journal.entry import EntryId
     from invalidator.journal.position import Position
     from invalidator.logs import Logger
     from invalidator.messages import JournalBreak
@@ -61,13 +62,14 @@ class Breaks:
         """The worker's own place has held."""
         self._forgiven = False
 
-    def of_worker(self, kind: JournalBreak, place: Position) -> None:
-        """It has not: all that follow start over from the oldest entry that is there."""
-        followers = self._readership.followers
-        for reader in followers:
+    def of_worker(self, kind: JournalBreak, place: Position, excused: EntryId) -> None:
+        """It has not: all start over from the oldest entry that is there. `excused` as in `judge`."""
+        # Those that are behind too: what is gone was behind their places as well, and there is no end to arrive at.
+        for reader in self._readership:
             reader.start_over()
+            reader.excused = excused
         if not self._forgiven:
-            self._declare(kind, followers, place)
+            self._declare(kind, self._readership.readers, place)
         self._forgiven = False
 
     def of_lane(self, kind: JournalBreak, reader: Reader) -> None:
@@ -79,8 +81,13 @@ class Breaks:
 
     def _declare(self, kind: JournalBreak, readers: Collection[Reader], place: Position | None) -> None:
         self._slots.add(f"journal_break:{kind}")
-        lanes = ", ".join(reader.lane.name for reader in readers)
-        self._log.error("journal.broken", kind=kind, at=str(place.at) if place else "", lanes=lanes, then="flush")
+        at = str(place.at) if place else ""
+        for then, lanes in (
+            ("flush", [reader.lane.name for reader in readers if reader.lane.policy.on_gap]),
+            ("ignore: what they have missed stays stale", [r.lane.name for r in readers if not r.lane.policy.on_gap]),
+        ):
+            if lanes:
+                self._log.error("journal.broken", kind=kind, at=at, lanes=", ".join(lanes), then=then)
         gap = Gap("role" if kind == "dataset" else "trimmed", self.now, self.now)
         self._readership.flush(readers, gap, self.now)
         self._found.append(gap)

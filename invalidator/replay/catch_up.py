@@ -76,6 +76,7 @@ class CatchUp:
             return  # meanwhile it was told to start over
         found = judge(asked_from, sight.look, sight.count, reader.excused)
         if isinstance(found, Chunk):
+            reader.forgiven = False  # its place has held: whatever is lost from now on, nothing has made up for
             self._give(reader, found, sight.asked)
         else:
             reader.excused = sight.look.deleted

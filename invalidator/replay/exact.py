@@ -44,12 +44,16 @@ LAST_WRITE = 0.2
 
 @dataclass(frozen=True, slots=True)
 class Journal:
-    """Where to read, what of it is ours, where it is written down how far we are, and how far we were."""
+    """Where to read, what of it is ours, where it is written down how far we are, and how far we were.
+
+    The backends of `changed` were then set up otherwise: whatever they are now may never have been purged.
+    """
 
     stream: Stream
     excerpt: Excerpt
     book: Book
     kept: Cursors | None
+    changed: frozenset[str] = frozenset()
 
 
 class Journaled:
@@ -84,7 +88,7 @@ class Journaled:
         self._doubt: Gap | None = None
         self._unjournaled = Unjournaled(slots, journal.book)
         self._now = 0.0
-        self._begin()
+        self._begin(journal.changed)
 
     @property
     def trouble(self) -> tuple[str, str]:
@@ -118,8 +122,10 @@ class Journaled:
         """Those that are new and will be read in the journal, and those that will not. What was heard before is out."""
         new: list[Invalidation] = []
         other: list[Invalidation] = []
+        # The loop's turn began at `now`, and they may have been published since: after a look that was asked then.
+        heard = clock()
         for invalidation in invalidations:
-            match self._hearing.hear(invalidation, number, now):
+            match self._hearing.hear(invalidation, number, heard):
                 case "new":
                     # Its entry is heard, and need be given to nobody: what it repeats has been given to all.
                     if not self._is_repeat(invalidation, now):
@@ -179,9 +185,7 @@ class Journaled:
 
     def is_settled(self) -> bool:
         """See Delivery."""
-        # Memory answers only once it is vouched for, and that is to be so from the beginning.
-        vouched = self._doubt is None or not any(reader.lane.backend.inline for reader in self._readership)
-        return self._breaks.is_readable and self._book.is_kept and vouched
+        return self._breaks.is_readable and self._book.is_kept
 
     def describe(self, lanes: Iterable[LaneReport]) -> Iterable[LaneReport]:
         """See Delivery."""
@@ -197,11 +201,12 @@ class Journaled:
             self._log.error("cursors.cut_off", error=self._book.trouble or "the disk was too slow")
         self._stream.close()
 
-    def _begin(self) -> None:
+    def _begin(self, changed: Collection[str]) -> None:
         """Where the lane that was farthest is, the worker goes on; the others catch up with it."""
         for reader in self._readership:
             # Memory is flushed at every start: it costs a refill, and an application may have outlived the last daemon.
-            if not reader.is_kept or (self._flush_on_start and reader.cursor is None):
+            is_new = reader.cursor is None or reader.lane.policy.backend in changed
+            if not reader.is_kept or (self._flush_on_start and is_new):
                 reader.must_flush("start")
         places = [reader.behind for reader in self._readership if reader.behind]
         if places:
@@ -241,6 +246,8 @@ class Journaled:
 
     def _read(self, chunk: Chunk, before: Position, asked: float) -> None:
         self._breaks.read_on()
+        for reader in self._readership.followers:
+            reader.begin(before)
         passage = list(self._excerpt.of(chunk.entries, again=False))
         numbers = {at: self._hearing.read(at, invalidation, self._now) for at, invalidation in passage}
         heard = {at: number for at, number in numbers.items() if number}

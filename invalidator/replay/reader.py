@@ -43,7 +43,7 @@ class Reader:
     @property
     def is_kept(self) -> bool:
         """Whether it has a cursor. Memory that is flushed at each start needs none."""
-        return not (self.lane.backend.inline and self.lane.policy.on_gap)
+        return not (self.lane.backend.memory and self.lane.policy.on_gap)
 
     @property
     def owes(self) -> GapCause | Literal[""]:
@@ -75,12 +75,21 @@ class Reader:
         if self.lane.policy.on_gap:
             self._owes, self._owed = cause, number
 
+    def begin(self, position: Position) -> None:
+        """If it has no place yet, this is the first. What came before, its flush makes up for, or nobody has to.
+
+        Without it, a backend that is away at the first start would keep the worker from being ready.
+        """
+        if self._marks.cursor is None:
+            self._marks.restart(position)
+
     def reached(self, position: Position) -> None:
         """With what was offered last, it has been given everything up to here."""
         self._marks.add(self.offered, position)
 
     def fall_behind(self, position: Position, number: int) -> None:
         """It refused something that was offered under this number: from here on it is to be given everything again."""
+        self.begin(position)
         self.behind, self._left = position, number
         self.due = 0.0
 
@@ -102,7 +111,6 @@ class Reader:
 
     def settle(self) -> None:
         """Look how far its backend has come."""
-        settled = self.lane.settled_through()
-        self._marks.settle(settled)
-        if settled >= self._owed:
+        self._marks.settle(self.lane.kept_through())
+        if self.has_done_flush():
             self._owes, self._owed = "", _NEVER

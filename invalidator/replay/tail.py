@@ -77,7 +77,7 @@ class Tail:
         else:
             self._excused = sight.look.deleted
             self._go_to(OLDEST)
-            self._breaks.of_worker(found, before)
+            self._breaks.of_worker(found, before, self._excused)
             self.hurry()
 
     def _go_to(self, position: Position) -> None:

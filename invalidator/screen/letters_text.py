@@ -73,9 +73,8 @@ class Pile:
             what = f"{letter.kind} {letter.target}".rstrip()
             yield line(Piece(f"  {ago(letter.at, now)}  {letter.reason}  {what}", "dim"))
         if self.garbage:
-            yield line(
-                Piece(f"  {plural(self.garbage, 'line')} that is no letter, kept apart when tried again", "warning")
-            )
+            none = "is no letter" if self.garbage == 1 else "are no letters"
+            yield line(Piece(f"  {plural(self.garbage, 'line')} that {none}: kept apart, never tried again", "warning"))
 
     def _add(self, letter: Letter) -> None:
         self.letters += 1

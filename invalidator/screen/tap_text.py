@@ -29,7 +29,10 @@ def event_line(event: Heard | Outcome | Dropped) -> Line:
             source = f"  from {event.source}" if event.source else ""
             soft = "soft " if event.soft else ""
             what = f"  {soft}{_targets(event.targets, event.more)}{source}".rstrip()
-            why = Piece(f"  rejected: {', '.join(event.rejected)}" if event.rejected else "", "bad")
+            said = ", ".join(event.rejected)
+            if said and not said.startswith("ignored: "):  # of one that goes round in a circle nothing is rejected
+                said = f"rejected: {said}"
+            why = Piece(f"  {said}" if said else "", "bad")
             return line(_begin(event.at, event.worker), fit(event.channel, _PLACE + 16), why, what)
         case Outcome():
             return _outcome(event)

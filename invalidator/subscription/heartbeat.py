@@ -19,6 +19,7 @@ TIMER_SLACK = 0.05
 LATE_PING = 1.25
 """Intervals of silence before a PING. The echo is due after one, and when it comes none is needed."""
 _COMPANY = 0.25
+_LONGEST_NUMBER = 20
 LONGEST_REST = 30.0
 """Seconds between two attempts to ask a server that refuses our credentials."""
 
@@ -46,6 +47,9 @@ class Silence:
         self.last_byte = now
         self.pings = 1  # one is sent with the subscription
         self.pongs = 0
+        self.whole_at = now
+        self.is_torn = False
+        """Whether the answer to a PING was left out: what was sent before it since `whole_at` may be missing, too."""
 
     def heard(self, now: float, *, sign: bool) -> None:
         """Bytes have arrived. `sign`: they answer what was asked for."""
@@ -58,8 +62,8 @@ class Silence:
         self._asked = None
 
     def ping_due(self, now: float) -> bool:
-        """Whether to send a PING: nothing has been heard for a while, and none is on its way."""
-        return now - max(self.last_byte, self._last_ping) >= self._interval
+        """Whether to send a PING: for a while, nothing has been heard, or no answer to the last one."""
+        return now >= self._next_ping()
 
     def pinged(self, now: float) -> int:
         """One has been sent; its number."""
@@ -68,12 +72,22 @@ class Silence:
         self.pings += 1
         return self.pings
 
+    def ponged(self, text: bytes, now: float) -> None:
+        """One was answered, with this text: the PING's number, or nothing."""
+        self.pongs += 1
+        if text.isdigit() and len(text) < _LONGEST_NUMBER and int(text) > self.pongs:
+            self.is_torn = True
+        elif not self.is_torn:
+            self.whole_at = now
+
     def verdict(self, now: float) -> Verdict | None:
         """Found dead when no byte has come for the deadline, though one was asked for in time.
 
         Any byte is a sign of life, so a busy stream costs no PING. A process that was itself stopped for a while has
         not asked, and does so before it judges.
         """
+        if self.is_torn:
+            return Verdict("deadline", "a part of what Redis has sent was swallowed on the way")
         patience = self._deadline - self._interval - TIMER_SLACK
         if self._asked is None or now - self.last_byte < self._deadline or now - self._asked < patience:
             return None
@@ -85,9 +99,14 @@ class Silence:
 
     def next_due(self, now: float) -> float:
         """Seconds until there is something to do."""
-        ping = max(self.last_byte, self._last_ping) + self._interval
+        ping = self._next_ping()
         verdict = self.last_byte + self._deadline
         return max(0.001, (min(ping, verdict) if verdict > now else ping) - now)
+
+    def _next_ping(self) -> float:
+        # Bytes that come instead of a PONG are a sign of life, and not of a whole connection: the next PONG tells.
+        answered = self.pongs >= self.pings
+        return (max(self.last_byte, self._last_ping) if answered else self._last_ping) + self._interval
 
 
 class Echoes:

@@ -156,6 +156,8 @@ class Proof:
                 self._refused(nonce, outcome)
             return
         *echo, audited = (*outcome.replies, None) if question is None else outcome.replies
+        if outcome.astray:
+            self._doubt = self._doubt or Verdict("role", "a former master has taken messages until now")
         if echo:
             self._taken(nonce, echo[0], outcome)
         if question and (finding := self._audit.finding(question, audited, outcome.server)):

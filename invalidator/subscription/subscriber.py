@@ -14,7 +14,7 @@ import hiredis
 
 from invalidator.backoff import full_jitter
 from invalidator.messages import Gap, GapCause, Message
-from invalidator.subscription.commands import PING, subscribe_command
+from invalidator.subscription.commands import PING, numbered_ping, subscribe_command
 from invalidator.subscription.heartbeat import Path, Silence, Verdict
 from invalidator.subscription.inbox import Inbox
 from invalidator.subscription.proof import Proof, Shown
@@ -33,6 +33,8 @@ State = Literal["waiting", "connecting", "confirming", "live"]
 
 CHUNKS_AT_ONCE = 4
 AUTH_BACKOFF = 30.0
+_FOR_CONNECTING = 0.1
+"""Of the wait before an attempt: left for connecting and flushing, so that all of it takes no longer than `longest`."""
 _NOT_OURS = ("NOAUTH", "NOPERM", "WRONGPASS")
 
 
@@ -136,7 +138,7 @@ class Subscriber:
         """Ask for a PONG: what has been published by now comes before it."""
         if self.state == "live":
             self._sounded = self._silence.pinged(now)
-            self._write(PING, now)
+            self._write(numbered_ping(self._sounded), now)
 
     def is_sounding(self) -> bool:
         """Whether that answer may still come."""
@@ -246,8 +248,10 @@ class Subscriber:
             case [b"psubscribe" | b"subscribe", *_] if self.state == "live":
                 # Somebody between us and Redis subscribed again: what was published before that is gone.
                 self._lose("resubscribed", now, "a second confirmation")
-            case [b"pong", *_] | b"PONG":
-                self._silence.pongs += 1
+            case [b"pong", bytes(text)]:
+                self._silence.ponged(text, now)
+            case bytes(text) if text == b"PONG" or text.isdigit():  # by whoever does not know that we subscribe
+                self._silence.ponged(text, now)
             case hiredis.ReplyError() if self.state == "live" and self._proof and self._proof.is_open is None:
                 self._proof.denied(str(reply))  # answers come in order, and the pattern's has come
             case _:
@@ -288,14 +292,14 @@ class Subscriber:
             number = self._silence.pinged(now)
             if self._proof and fence:
                 self._proof.fenced(number)
-            self._write(PING, now)
+            self._write(numbered_ping(number), now)
 
     def _lose(self, cause: GapCause, now: float, detail: str) -> None:
         if self._link is None:
             return
         if self.state == "live":
             # Only a connection that has held for a while proves that connecting is cheap again.
-            if now - self._live_since > self._backoff.longest:
+            if now - self._live_since > min(self._backoff.longest, self._heartbeat.deadline):
                 self._attempts = 0
             self._outage = (cause, self._doubtful_since(cause, now))
         self._sounded = 0
@@ -309,6 +313,8 @@ class Subscriber:
         """Since when messages may have been missed: bytes prove it no longer where it is the path that was broken."""
         if cause == "resubscribed":
             return now
+        if self._silence.is_torn:
+            return self._silence.whole_at
         if self._proof and self._proof.is_broken:
             return self._proof.proven_at
         return self._silence.last_byte
@@ -325,6 +331,7 @@ class Subscriber:
         self.state = "waiting"
         self._refused_us = False
         attempt = self._denied or self._attempts
-        self._spread = full_jitter(attempt, self._backoff.first, longest, 1.0)
+        bound = full_jitter(attempt, self._backoff.first, longest, 1.0)
+        self._spread = bound * (1 - _FOR_CONNECTING)
         # From the start of the last attempt: one that was never answered has been a wait by itself.
-        self._due = max(now, self._tried + full_jitter(attempt, self._backoff.first, longest, self._chance()))
+        self._due = max(now, self._tried + self._spread * self._chance())

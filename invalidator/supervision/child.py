@@ -53,6 +53,7 @@ class Child:
         self._recycling = Recycling()
         self._tried: Handover | None = None
         self._is_over = False
+        self._is_proof = False
         self._starts = 0
 
     def __iter__(self) -> Iterator[Incarnation]:
@@ -173,7 +174,7 @@ class Child:
             self._take_over(self.successor, now)
         elif self.successor and now - self.successor.began > READY_WITHIN:
             self.successor.kill("early")
-        if self.leaving and self.leaving.contact.account.heard_out:
+        if self.leaving and self._has_heard_out(self.leaving):
             self._tell_of_predecessor(heard_out=True)
         if self.current and self.is_up() and not self.handover and (why := self._recycling.wanted(self.current, now)):
             self._log.info("worker.recycled", pid=self.pid, reason=why)
@@ -250,7 +251,8 @@ class Child:
         self.deaths.planned(self.handover.reason)
         self._log.info("worker.handed_over", reason=self.handover.reason, elder=elder.pid, pid=successor.pid)
         self.handover = None
-        if not successor.hears_as(elder):
+        self._is_proof = successor.hears_as(elder)
+        if not self._is_proof:
             self._tell_of_predecessor(heard_out=False)  # a failover in between: neither may have heard what came then
         # First the order, then the signal: without it, the elder would end without a proof of what it has heard.
         elder.contact.order(replace(elder.contact.orders, has_successor=True))
@@ -308,9 +310,14 @@ class Child:
         account = one.contact.account
         undone = tuple(lane.backend for lane in one.spec.backends) if account.undone is None else account.undone
         self.totals.fold(words, self._repaired())
-        self._tell_of_predecessor(heard_out=account.heard_out, flush=undone)
-        say = self._log.warning if undone or not account.heard_out else self._log.info
-        say("worker.stopped", pid=one.pid, exit=code, heard_out=account.heard_out, undone=undone)
+        heard_out = self._has_heard_out(one)
+        self._tell_of_predecessor(heard_out=heard_out, flush=undone)
+        say = self._log.warning if undone or not heard_out else self._log.info
+        say("worker.stopped", pid=one.pid, exit=code, heard_out=heard_out, undone=undone)
+
+    def _has_heard_out(self, predecessor: Incarnation) -> bool:
+        # What it has heard elsewhere proves nothing. Only its latest orders count for a successor that was busy.
+        return self._is_proof and predecessor.contact.account.heard_out
 
     def _repaired(self) -> dict[str, End]:
         """What becomes of the targets that a process of it leaves pending: the next one flushes, or they are lost.

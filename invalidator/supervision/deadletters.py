@@ -47,16 +47,19 @@ def page(state_dir: Path, file: str, offset: int) -> DeadLetterPage | None:
         return None
     try:
         with (state_dir / FOLDER / file).open("rb") as opened:
-            opened.seek(offset)
+            opened.seek(max(0, offset - 1))
+            before = opened.read(1) if offset else b"\n"
             data = opened.read(PAGE)
     except OSError:
         return None
     end = data.rfind(b"\n") + 1
     if len(data) < PAGE:
-        return DeadLetterPage(lines=tuple(_text(line) for line in data.splitlines()), next=None)
-    if not end:  # a line that is longer than a page is no letter
-        return DeadLetterPage(lines=(_text(data),), next=offset + len(data))
-    return DeadLetterPage(lines=tuple(_text(line) for line in data[:end].splitlines()), next=offset + end)
+        upto, following = len(data), None
+    else:  # a line that is longer than a page is no letter, and is one all the same
+        upto = end or len(data)
+        following = offset + upto
+    begin = 0 if before == b"\n" else data.find(b"\n") + 1 or upto  # its rest has been counted with its beginning
+    return DeadLetterPage(lines=tuple(_text(line) for line in data[begin:upto].splitlines()), next=following)
 
 
 @dataclass(frozen=True, slots=True)

@@ -139,6 +139,11 @@ class Incarnation:
         self.was_ready = self.was_ready or self.region.word("state") >= READY
         code, words = self._process.exitcode, self.words()
         assert code is not None  # noqa: S101  # the caller has seen that it has ended
+        if code == -signal.SIGKILL and not self.killed_as and self.region.word("subscribed_until_ns"):
+            # Somebody else's doing: it says nothing of a start that had come as far as this, and to wait longer for the
+            # next one would leave messages unheard. Whoever kills each of them (an OOM killer, say) meets the limit on
+            # restarts.
+            self.was_ready = True
         self._process.join()
         self._process.close()
         self.contact.end()

@@ -163,16 +163,17 @@ class Operations:
     def _dead_letters(self, request: DeadLetters) -> Answer:
         directory = self._fleet.loaded.topology.supervisor.state_dir
         if not request.page:
-            return Answer(ok=True, boxes=deadletters.boxes(directory, request.worker, request.backend))
+            found = deadletters.boxes(directory, request.worker, request.backend)
+            if not found and request.worker:  # a misspelt name would be told that all is well
+                self._with_backend(self._named([request.worker]), request.backend)
+            return Answer(ok=True, boxes=found)
         page = deadletters.page(directory, request.page, request.offset)
         return refused(f"{request.page} is gone") if page is None else Answer(ok=True, page=page)
 
     def _retry(self, peer: Peer, request: RetryDeadLetters, now: float) -> Answer | None:
         children = self._named([request.worker]) if request.worker else list(self._fleet.workers.values())
         self._check_may_wait(wait=request.wait)
-        for child in children:
-            if request.backend and request.backend not in {lane.backend for lane in child.spec.backends}:
-                raise Refusal(deadletters.no_backend(child, request.backend))
+        self._with_backend(children, request.backend)
         directory = self._fleet.loaded.topology.supervisor.state_dir
         there = {(box.worker, box.backend) for box in deadletters.boxes(directory) if box.part != "garbage"}
         lanes = [(child, lane.backend) for child in children for lane in child.spec.backends]
@@ -186,6 +187,11 @@ class Operations:
         if paused := [child for child, _ in wanted if child.orders.paused]:
             raise Refusal(refused(f"{_listed(paused)} is paused: resume it first", EXIT_VERDICT_NO))
         return self._retries.order(wanted, peer, request.timeout if request.wait else 0.0, now)
+
+    def _with_backend(self, children: list[Child], backend: str) -> None:
+        for child in children:
+            if backend and backend not in {lane.backend for lane in child.spec.backends}:
+                raise Refusal(deadletters.no_backend(child, backend))
 
     def _reloaded(self, asked: Asked, request: Reload, now: float) -> Answer | None:
         self._check_may_wait(wait=request.wait)

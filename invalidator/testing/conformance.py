@@ -140,13 +140,13 @@ class BackendConformance(Rig):
         with self._made(cache) as backends:
             assert purge(backends, self._batch()) == []
 
-    def test_ten_thousand_keys_go_in_one_batch(self, cache: CacheUnderTest) -> None:
+    def test_thousands_of_keys_go_in_one_batch(self, cache: CacheUnderTest) -> None:
         self._needs_kind(cache, "key")
-        keys = tuple(f"conformance:many:{n}" for n in range(10_000))
-        with self._stored(cache, OTHER, *keys[::1000], keys[-1]) as backends:
+        keys = tuple(f"conformance:many:{n}" for n in range(self.many))
+        some = (*keys[:: len(keys) // 10], keys[-1])
+        with self._stored(cache, OTHER, *some) as backends:
             assert purge(backends, self._batch(keys=keys)) == []
-            assert [key for key in keys[::1000] if cache.holds(key)] == []
-            assert not cache.holds(keys[-1])
+            assert [key for key in some if cache.holds(key)] == []
             assert cache.holds(OTHER)
 
     def test_a_backend_purges_from_another_thread_than_the_one_that_made_it(self, cache: CacheUnderTest) -> None:

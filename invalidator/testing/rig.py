@@ -44,6 +44,9 @@ class Rig:
     patience: ClassVar[float] = 10.0
     """Seconds that a purge may take when nothing is wrong."""
 
+    many: ClassVar[int] = 10_000
+    """Keys of a batch that is too large for any one call. Fewer only where each of them is a call of its own."""
+
     @pytest.fixture
     def cache(self) -> CacheUnderTest:
         """The real cache that the backend is to purge."""

@@ -190,7 +190,9 @@ class WorkerSpec(Settings):
         examples=[{"prefix": "users:"}],
     )
     flush_on_start: bool = Field(
-        default=True, description="Flush before the worker is ready; false spares a CDN at each deploy."
+        default=True,
+        description="Flush before the worker is ready, with a journal only if it has no cursor; false spares a CDN at "
+        "each deploy, but never lru.",
     )
     window: Duration = Field(
         default=0.0, description="Extra time to gather; what arrives while a backend is busy is coalesced anyway."

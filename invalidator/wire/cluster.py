@@ -68,6 +68,10 @@ class ThroughCluster:
             return False
         return "cluster_state:ok" in _text(exchange(connection, [("CLUSTER", "INFO")])[0])
 
+    def was_astray(self) -> bool:
+        """See Route. Every node passes on what it is given."""
+        return False
+
     def close(self) -> None:
         """Nobody is asked beside the connections themselves."""
 

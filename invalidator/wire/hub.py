@@ -53,6 +53,10 @@ class Hub:
             return replies
         return tuple(self._followed(command, reply) for command, reply in zip(commands, replies, strict=True))
 
+    def was_astray(self) -> bool:
+        """See Route."""
+        return self._route.was_astray()
+
     def hang_up(self) -> None:
         """Close what is open."""
         open_now = [self._connection, *self._owners.values()]

@@ -37,6 +37,9 @@ class Route(Protocol):
     def is_current(self, connection: redis.Connection) -> bool:
         """Whether `open` would go to the same server now. Blocks; raises as `open` when nobody can say."""
 
+    def was_astray(self) -> bool:
+        """Whether what was published lately may have gone to a server that is the wrong one. Blocks; says so once."""
+
     def close(self) -> None:
         """Hang up on whom it has asked."""
 
@@ -72,6 +75,10 @@ class Direct:
         """Nobody can be asked."""
         del connection
         return True
+
+    def was_astray(self) -> bool:
+        """Nobody can tell."""
+        return False
 
     def close(self) -> None:
         """Nobody was."""

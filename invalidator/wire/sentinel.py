@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import redis
 
+from invalidator.wire.former import Formers
 from invalidator.wire.identity import Address, exchange
 from invalidator.wire.options import UNINTRODUCED, connection_options, credentials, over_tcp, patience
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 _SHARE = 3
 """A Sentinel that hangs may cost this part of the deadline: there are others to ask."""
+_GLANCE = 10
+"""And a former master this part: nothing else is asked meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,14 +48,17 @@ class ThroughSentinel:
         self._sentinels = [Address(host, port) for host, port in settings.url.hosts]  # who answered last comes first
         self._open: dict[Address, redis.Connection] = {}
         self.at: Address | None = None
+        heartbeat = settings.heartbeat
+        self._formers = Formers(self._glance_at, heartbeat.interval, heartbeat.deadline)
 
     def open(self, **options: Any) -> redis.Connection:
         """See Route: to the master of the latest failover that a majority of the Sentinels knows of."""
         master = self._master()
+        if self.at and self.at != master:
+            self._formers.left(self.at)
+        self._formers.chosen(master)
         self.at = master
-        own = connection_options(self._settings) | over_tcp(self._settings.heartbeat.deadline)
-        own |= credentials(self._settings) | options
-        return redis.Connection(host=master.host, port=master.port, db=self._settings.url.database, **own)
+        return self._connection(master, options)
 
     def check(self, server: Identity, *, to_listen: bool) -> None:
         """A master that has just lost its office is still named for a while."""
@@ -67,10 +73,23 @@ class ThroughSentinel:
             return answer.master == (connection.host, connection.port)
         raise redis.ConnectionError(f"no Sentinel answers for {self._name!r}")
 
+    def was_astray(self) -> bool:
+        """See Route: at a master that has been left, until that was none any more."""
+        return self._formers.stepped_down()
+
     def close(self) -> None:
         """See Route."""
         for sentinel in list(self._open):
             self._hang_up(sentinel)
+
+    def _connection(self, to: Address, options: Mapping[str, Any]) -> redis.Connection:
+        own = connection_options(self._settings) | over_tcp(self._settings.heartbeat.deadline)
+        own |= credentials(self._settings)
+        own.update(options)
+        return redis.Connection(host=to.host, port=to.port, db=self._settings.url.database, **own)
+
+    def _glance_at(self, former: Address) -> redis.Connection:
+        return self._connection(former, {**UNINTRODUCED, **patience(self._settings.heartbeat.deadline / _GLANCE)})
 
     def _master(self) -> Address:
         answers: list[_Answer] = []

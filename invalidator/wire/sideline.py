@@ -35,12 +35,13 @@ class Answered:
     """The replies, one for each command: as Redis gave them, or the ResponseError that stands in the place of one.
 
     `asked` is the monotonic second at which they were sent, `server` who has answered; in a Cluster, commands with keys
-    may have been answered by others.
+    may have been answered by others. `astray`: until then, others may have published at a former master.
     """
 
     replies: tuple[object, ...]
     asked: float
     server: Identity
+    astray: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +123,7 @@ class Sideline:
         server = self._hub.server
         if any(isinstance(reply, _NOT_HERE) for reply in replies):
             self._hub.hang_up()
-        return Answered(replies, asked, server)
+        return Answered(replies, asked, server, self._hub.was_astray())
 
 
 def sideline_to(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 import json
-from contextlib import contextmanager, redirect_stdout
+import re
+from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -99,6 +100,14 @@ def subscribed(url: str, pattern: str = PATTERN, name: str = "invalidator:users"
         yield connection
     finally:
         connection.disconnect()
+
+
+def apply(fix: str, url: str) -> None:
+    """Do what a fix says of rights, as redis-cli would; Redis refuses what a user has already."""
+    with client(url) as asked:
+        for command in re.findall(r"ACL SETUSER \S+(?: [+~&'][^ ,;]*)+", fix):
+            with suppress(redis.ResponseError):
+                asked.execute_command(*[word.strip("'") for word in command.split()])
 
 
 @contextmanager

@@ -43,7 +43,9 @@ PATTERN = "cache:invalidate:users:*"
 class Process:
     """Ends without a word when it is let go, as after a SIGKILL; `stop` ends it in order."""
 
-    def __init__(self, server: RedisServer, folder: Path, *backends: Scripted, limit: int = 100) -> None:
+    def __init__(
+        self, server: RedisServer, folder: Path, *backends: Scripted, limit: int = 100, flush_on_start: bool = False
+    ) -> None:
         settings = RedisSettings.model_validate(
             {
                 "url": server.url,
@@ -75,11 +77,11 @@ class Process:
         journal = Journal(
             Stream(STREAM, self._sideline, settings.backoff, log, random.random),
             Excerpt(Glob(PATTERN), self._intake),
-            Book(self._keeper, STREAM, PATTERN),
+            Book(self._keeper, STREAM, PATTERN, {}),
             self.file.read(STREAM, PATTERN),
         )
         self.delivery = Journaled(
-            journal, dispatcher, self._intake.is_repeat, slots, settings.heartbeat, log, flush_on_start=False
+            journal, dispatcher, self._intake.is_repeat, slots, settings.heartbeat, log, flush_on_start=flush_on_start
         )
         self._dispatcher = dispatcher
 

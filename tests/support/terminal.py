@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any, Self
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+# Set, these would hide the size that a terminal has: by readline, in whatever the process that runs the tests starts.
+_SURROUNDINGS = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
 _STYLE = re.compile(r"\x1b\[[0-9;]*m")
 _FRAME = re.compile(r"\x1b\[H(?!\x1b\[2J)((?:(?!\x1b\[[HJ]).)*\x1b\[J[^\x1b]*)", re.DOTALL)
 _ERASE = re.compile(r"\x1b\[[JK]")
@@ -36,7 +38,7 @@ class Terminal:
             stdin=self._theirs,
             stdout=self._theirs,
             stderr=self._theirs,
-            env={**os.environ, "TERM": "xterm-256color", **(environ or {})},
+            env={**_SURROUNDINGS, "TERM": "xterm-256color", **(environ or {})},
             process_group=0,  # of this session: the kernel stops nobody for Ctrl-Z whom no shell could continue
         )
         self.pid = self._process.pid

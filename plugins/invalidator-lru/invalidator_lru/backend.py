@@ -23,6 +23,7 @@ class LruBackend(Backend):
     """Writes the generations of what a batch names, and vouches for the table while the subscription is proven."""
 
     inline = True
+    memory = True
     canary = "hold"
 
     def __init__(self, options: LruOptions, context: BackendContext, remake: Callable[[], bool] | None = None) -> None:

@@ -1,0 +1,81 @@
+"""Masters that have been left. One may live on for many seconds, as a master, until a Sentinel tells it otherwise.
+
+Publishers that are connected to it notice nothing. What they publish there is heard by nobody, and no Stream keeps it:
+when it is a master no more, whatever was published there until then has been missed.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import redis
+
+from invalidator.slots import clock
+from invalidator.wire.identity import exchange, role_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from invalidator.wire.identity import Address
+
+MOST = 4
+"""Those that are looked at. With so many failovers behind us, the oldest is forgotten."""
+
+
+class Formers:
+    """`connect` makes a connection to one of them, not connected yet. Seconds between looks: `interval`, and `rest`
+    for one that does not answer: its machine may be gone for good."""
+
+    def __init__(self, connect: Callable[[Address], redis.Connection], interval: float, rest: float) -> None:
+        self._connect = connect
+        self._interval = interval
+        self._rest = rest
+        self._due: dict[Address, float] = {}
+        self._reigning: set[Address] = set()
+
+    def left(self, server: Address) -> None:
+        """This one was the master until now."""
+        self._due[server] = 0.0
+        while len(self._due) > MOST:
+            self._forget(next(iter(self._due)))
+
+    def chosen(self, server: Address) -> None:
+        """This one is the master now."""
+        self._forget(server)
+
+    def stepped_down(self) -> bool:
+        """Whether one was a master since it was left, and is none now. Blocks, and says so once."""
+        found = [self._look(server) for server, due in list(self._due.items()) if clock() >= due]
+        return any(found)
+
+    def _look(self, server: Address) -> bool:
+        role = self._role(server)
+        if role == "master":
+            self._reigning.add(server)
+        elif role is not None:
+            reigned = server in self._reigning
+            self._forget(server)
+            return reigned
+        self._due[server] = clock() + (self._interval if role else self._rest)
+        return False
+
+    def _role(self, server: Address) -> str | None:
+        """What it says that it is; nothing if it is not there, or will not say; None while it does not answer."""
+        try:
+            connection = self._connect(server)
+            try:
+                connection.connect()
+                return role_of(exchange(connection, [("ROLE",)])[0])[0]
+            finally:
+                with suppress(Exception):
+                    connection.disconnect()
+        except (redis.TimeoutError, TimeoutError):
+            return None
+        except (redis.RedisError, OSError):
+            # Refused: it is down. Before it was, it may have been a master.
+            return "" if server in self._reigning else None
+
+    def _forget(self, server: Address) -> None:
+        self._due.pop(server, None)
+        self._reigning.discard(server)

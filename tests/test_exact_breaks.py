@@ -1,0 +1,159 @@
+"""Journaled delivery where the journal cannot say what was missed: every lane that missed something is flushed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from invalidator import BackendError
+from invalidator.wire.sideline import Sideline
+from tests.support.exact import Process
+from tests.support.journals import STREAM, Publisher
+from tests.support.lanes import Inline
+from tests.test_exact import Store, add, keys
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from contextlib import ExitStack
+    from pathlib import Path
+
+    from tests.conftest import MakeRedis
+    from tests.support.lanes import Scripted
+    from tests.support.stores import RedisServer
+
+
+@pytest.fixture
+def source(redis_server: MakeRedis) -> RedisServer:
+    return redis_server()
+
+
+@pytest.fixture
+def publisher(source: RedisServer) -> Iterator[Publisher]:
+    made = Publisher(source)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def process(source: RedisServer, tmp_path: Path, cleanup: ExitStack) -> Callable[..., Process]:
+    def make(*backends: Scripted, limit: int = 100) -> Process:
+        made = Process(source, tmp_path, *backends, limit=limit)
+        cleanup.callback(made.close)
+        made.start()
+        return made
+
+    return make
+
+
+def test_what_was_added_and_trimmed_while_nobody_read_is_missed_though_nothing_newer_is_there(
+    process: Callable[..., Process], publisher: Publisher
+) -> None:
+    worker = process(Store("one"))
+    done = publisher.add("users:done")
+    worker.until(lambda: worker.cursors()["objects one"] == (done, ""))
+    worker.close()
+    add(publisher, *keys(0, 3))
+    publisher.client.xtrim(STREAM, maxlen=0, approximate=False)
+    store = Store("one")
+    successor = process(store)
+    successor.until(lambda: store.flushed == ["trimmed"])
+    assert successor.counts()["journal_break:trimmed"] == 1
+
+
+@pytest.mark.parametrize("how", ["delete", "delete and add", "trim"])
+def test_a_lane_that_is_behind_has_missed_what_the_worker_has(
+    process: Callable[..., Process], publisher: Publisher, how: str
+) -> None:
+    quick, slow = Store("quick"), Store("slow", well=False)
+    worker = process(quick, slow, limit=10)
+    add(publisher, *keys(0, 100))
+    worker.until(lambda: set(quick.purged) == set(keys(0, 100)))
+    worker.until(lambda: worker.behind() == ["slow"])
+    if how == "trim":
+        publisher.client.xtrim(STREAM, maxlen=0, approximate=False)
+    else:
+        publisher.client.delete(STREAM)
+    if how != "delete":
+        publisher.add("users:new")
+    worker.until(lambda: "trimmed" in quick.flushed)
+    slow.free.set()
+    worker.until(lambda: "trimmed" in slow.flushed and worker.behind() == [])
+
+
+def test_a_break_that_came_with_another_server_excuses_no_later_one(
+    process: Callable[..., Process], publisher: Publisher
+) -> None:
+    quick, slow = Store("quick"), Store("slow", well=False)
+    worker = process(quick, slow, limit=10)
+    add(publisher, *keys(0, 300))
+    worker.until(lambda: set(quick.purged) == set(keys(0, 300)) and worker.behind() == ["slow"])
+    worker.delivery._book.server = "another one"
+    worker.until(lambda: quick.flushed == ["role"])
+    # It is flushed, and its place has held on the other server. It goes on from there until it is full again.
+    reader = next(reader for reader in worker.delivery._readership if reader.lane.backend is slow)
+    before = reader.behind
+    slow.free.set()
+    worker.until(lambda: slow.flushed == ["role"] and reader.behind != before)
+    slow.error = BackendError("unreachable", "away")
+    worker.until(lambda: worker.rigs[1].lane.room() < 6)
+    worker.turn()
+    publisher.client.xtrim(STREAM, maxlen=2, approximate=False)
+    slow.error = None
+    worker.until(lambda: worker.behind() == [])
+    worker.until(lambda: slow.flushed == ["role", "trimmed"])
+    assert quick.flushed == ["role"], "its place is there"
+
+
+def test_a_backend_that_is_away_at_the_first_start_keeps_no_worker_from_being_ready(
+    source: RedisServer, publisher: Publisher, tmp_path: Path, cleanup: ExitStack
+) -> None:
+    publisher.add("users:before")
+    store = Store("one")
+    store.error = BackendError("unreachable", "away")
+    worker = Process(source, tmp_path, store, flush_on_start=True)
+    cleanup.callback(worker.close)
+    worker.start()
+    assert [owes for _, owes in worker.cursors().values()] == ["start"]
+
+
+def test_what_a_former_process_has_written_last_does_not_stay(
+    process: Callable[..., Process], publisher: Publisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("invalidator.replay.book.AGAIN_SECONDS", 0.1)
+    elder = process(Store("one"))
+    younger = process(Store("one"), Store("new"))
+    done = publisher.add("users:done")
+    younger.until(lambda: younger.cursors() == {"objects one": (done, ""), "objects new": (done, "")})
+    elder.until(lambda: "objects new" not in elder.cursors())
+    elder.close()
+    younger.until(lambda: younger.cursors() == {"objects one": (done, ""), "objects new": (done, "")})
+
+
+def test_what_was_asked_before_a_gap_says_nothing_of_what_is_there_after_it(
+    process: Callable[..., Process], source: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The connection that is open may lead to a former master, which knows nothing of what was published since.
+    memory = Inline()
+    worker = process(memory)
+    worker.until(lambda: worker.delivery.current_until(5.0) == 5.0)
+    asked: list[bool] = []
+    answered: list[bool] = []
+    ask = Sideline.ask
+
+    def recorded(sideline: Sideline, commands: Any, then: Callable[[Any], None], *, anew: bool = False) -> bool:
+        def told(outcome: Any) -> None:
+            answered.append(anew)
+            then(outcome)
+
+        asked.append(anew)
+        return ask(sideline, commands, told, anew=anew)
+
+    monkeypatch.setattr(Sideline, "ask", recorded)
+    source.stop()
+    ask(worker._sideline, [("PING",)], lambda _: None)
+    worker.until(lambda: asked)  # behind it, so that it is sent after the Gap
+    worker.gap("disconnect")
+    source.cont()
+    worker.until(lambda: worker.delivery.current_until(5.0) == 5.0)
+    assert True in answered, "over a new connection"

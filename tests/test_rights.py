@@ -1,0 +1,118 @@
+"""The users in the documentation: a worker and a publisher that have these rights alone lack nothing, and need them."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+import redis
+
+from invalidator.presence import INDEX
+from invalidator.status import Status
+from tests.support.doctor import diagnosed
+from tests.support.journals import CHANNEL
+from tests.support.waiting import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.conftest import MakeDaemon, MakeRedis
+    from tests.support.daemon import Daemon
+    from tests.support.stores import RedisServer
+
+DOCS = Path(__file__).parent.parent / "docs"
+PAGES = {"worker": "subscription.md", "shop": "publishing.md"}
+
+
+def rights(user: str) -> list[str]:
+    """The command that the documentation has for this user."""
+    page = (DOCS / PAGES[user]).read_text()
+    (text,) = re.findall(rf"^redis-cli (ACL SETUSER {user} (?:.*\\\n)*.*)$", page, re.MULTILINE)
+    return shlex.split(text.replace("\\\n", " "))
+
+
+def url_of(server: RedisServer, user: str) -> str:
+    # Not the first database: it takes a right to select another one.
+    return f"redis://{user}:SECRET@{server.address}/1"
+
+
+@pytest.fixture
+def server(redis_server: MakeRedis) -> RedisServer:
+    return redis_server()
+
+
+@pytest.fixture
+def client(server: RedisServer) -> Iterator[Any]:
+    with redis.Redis.from_url(server.url, db=1) as client:
+        for user in PAGES:
+            client.execute_command(*rights(user))  # type: ignore[no-untyped-call]
+        client.config_resetstat()
+        yield client
+
+
+@pytest.fixture
+def run(client: Any, server: RedisServer, daemon: MakeDaemon) -> Daemon:
+    del client
+    plain = {"pattern": "cache:invalidate:users:*", "backends": ["said"], "flush": {"all": True}}
+    return daemon(
+        {
+            "redis": {"url": url_of(server, "worker"), "heartbeat": {"interval": "100ms", "deadline": "300ms"}},
+            "backends": {"said": {"type": "log"}},
+            "workers": [{**plain, "name": "plain"}, {**plain, "name": "exact", "delivery": "journal"}],
+        }
+    )
+
+
+def told(run: Daemon, *command: str) -> subprocess.CompletedProcess[str]:
+    whole = [sys.executable, "-m", "invalidator", *command]
+    return subprocess.run(whole, capture_output=True, text=True, check=False, cwd=run.folder)
+
+
+def status(run: Daemon) -> Status:
+    return msgspec.json.decode(told(run, "status", "--json", "-c", str(run.file)).stdout, type=Status)
+
+
+def refused(client: Any) -> set[str]:
+    """What Redis has kept from somebody. That newer versions of redis-py introduce themselves is none of our doing."""
+    return {entry["object"] for entry in client.acl_log()} - {"client|setinfo"}
+
+
+def test_a_worker_and_a_publisher_with_these_rights_lack_nothing_and_need_each_of_them(
+    client: Any, server: RedisServer, run: Daemon
+) -> None:
+    wait_until(lambda: all(worker.heartbeat == "echo" for worker in status(run).workers), 5, run.logs)
+    as_shop = ("publish", "--url", url_of(server, "shop"), "--journal", CHANNEL)
+    sent = told(run, *as_shop, "--wait", "5", "users:1")
+    assert "applied by 2 workers" in sent.stdout, sent.stderr
+    assert run.stop() == 0
+    assert not client.exists(INDEX), "each has said that it is gone"
+    assert told(run, *as_shop, "users:2").returncode == 0
+    run.start()
+    wait_until(lambda: re.search(r'"worker": "exact".*"users:2"', run.logs()), 5, run.logs)
+
+    assert [(worker.unheard, worker.subscribed) for worker in status(run).workers] == [("", True)] * 2
+    assert refused(client) == set()
+    granted = {word.lstrip("+") for user in PAGES for word in rights(user) if word.startswith("+")}
+    assert {name for name in granted if f"cmdstat_{name}" not in client.info("commandstats")} == set()
+
+
+def test_the_doctor_finds_nothing_wrong_with_them(run: Daemon) -> None:
+    found = diagnosed(run.file)
+    assert {name for name in found.trouble() if name.startswith(("rights.", "journal.", "subscription."))} <= {
+        "journal.empty",
+        "journal.volatile",
+        "subscription.unseen",
+    }
+
+
+def test_that_nothing_was_refused_is_worth_saying(client: Any, server: RedisServer) -> None:
+    # The control for the first one: what a user may not do is seen.
+    with redis.Redis.from_url(url_of(server, "shop")) as shop, pytest.raises(redis.ResponseError):
+        shop.get("invalidator:x")
+    assert refused(client) == {"get"}
