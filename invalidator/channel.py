@@ -73,6 +73,7 @@ class LaneReport(msgspec.Struct, frozen=True, kw_only=True, tag_field="what", ta
     """The state of one lane has changed: see `invalidator.status.Lane`. `pending` and `purged_at` are its own.
 
     `breaker_since` is 0.0 while it is closed; `failed_at`, `reason` and `detail` are those of the last failure.
+    `next_try` is when its backend is asked again, to the second; 0.0 if that is soon.
     """
 
     backend: str
@@ -88,6 +89,7 @@ class LaneReport(msgspec.Struct, frozen=True, kw_only=True, tag_field="what", ta
     paused: bool = False
     dead_letters: int = 0
     behind: float | None = None
+    next_try: float = 0.0
 
 
 class Retried(msgspec.Struct, frozen=True, kw_only=True, tag_field="what", tag="retried"):

@@ -95,4 +95,5 @@ def topology_applied(topology: Topology) -> None:
     """A topology takes effect: at the start, and at each reload, before any of its workers is forked.
 
     Called in the supervisor's process. It must start no thread. An exception is fatal at the start, and fails a reload.
+    What it imports, no worker has to: a worker that takes another's place hears again that much sooner.
     """

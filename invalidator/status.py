@@ -57,6 +57,7 @@ class Lane(msgspec.Struct, frozen=True, kw_only=True):
     breaker_since: float = 0.0
     flush_owed: bool = False  # one was asked for, and is not done
     behind: float | None = None  # seconds of the journal that it has yet to be given; None: it keeps up
+    next_try: float | None = None  # seconds until its backend is asked for what waits; None: soon, or nothing waits
     dead_letters: int = 0  # that wait for somebody to try them again
     dry_run: bool = False
 

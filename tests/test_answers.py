@@ -7,8 +7,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from invalidator import BackendError, Failure, PurgeResult, Target
+from invalidator.lanes.answers import all_failed, not_final
+from invalidator.lanes.breaker import OPENS_AFTER
+from invalidator.lanes.budget import AWAY, CONFIGURATION
+from invalidator.messages import FAILURE_REASONS, FailureReason
 from tests.support.lanes import Inline, Rig, Scripted, raising
 from tests.support.waiting import wait_until
 
@@ -71,3 +77,59 @@ def fails_and_recovers(backend: Scripted, folder: Path) -> None:
     wait_until(lambda: asked()["purged"] == 2)
     assert rig.adds_up()
     assert rig.stop() == 0
+
+
+TARGETS = [Target("key", str(number)) for number in range(4)]
+ANSWERS = st.lists(
+    st.one_of(
+        st.sampled_from(("purged", "deferred")), st.tuples(st.sampled_from(sorted(FAILURE_REASONS)), st.booleans())
+    ),
+    min_size=len(TARGETS),
+    max_size=len(TARGETS),
+)
+
+
+def answer_of(said: list[object]) -> PurgeResult:
+    failures = tuple(Failure(one, *how) for one, how in zip(TARGETS, said, strict=True) if isinstance(how, tuple))
+    return PurgeResult(failures, 0.0, tuple(one for one, how in zip(TARGETS, said, strict=True) if how == "deferred"))
+
+
+@given(ANSWERS)
+def test_only_what_is_refused_beside_others_is_refused_for_good(said: list[object]) -> None:
+    answer = answer_of(said)
+    judged = not_final(answer, TARGETS)
+
+    assert [replace(one, retry=True) for one in judged.failures] == [
+        replace(one, retry=True) for one in answer.failures
+    ]
+    assert judged.deferred == answer.deferred
+    backend_takes_some = "purged" in said or any(isinstance(how, tuple) and how[0] not in AWAY for how in said)
+    for before, after in zip(answer.failures, judged.failures, strict=True):
+        assert after.retry == (before.retry or (before.reason in CONFIGURATION and not backend_takes_some))
+
+
+@pytest.mark.parametrize("reason", sorted(CONFIGURATION))
+def test_targets_outlast_a_backend_whose_configuration_is_wrong(reason: FailureReason, tmp_path: Path) -> None:
+    backend = Inline(lambda batch: all_failed(batch, BackendError(reason, retry=False)))
+    rig = Rig(backend, tmp_path)
+    rig.offer("a", "b")
+    for _ in range(OPENS_AFTER):
+        rig.pending.pace.hurry()
+        rig.lane.turn()
+
+    assert rig.counts()["pending"] == 2
+    assert rig.lane.describe().breaker == "open", "so that the status is degraded, and says why"
+    backend.answer = lambda _: PurgeResult()
+    rig.pending.pace.hurry()
+    rig.lane.turn()
+    assert (rig.counts()["purged"], rig.letters()) == (2, [])
+    assert rig.adds_up()
+
+
+def test_they_would_all_die_at_the_first_answer_otherwise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The control for the test above.
+    monkeypatch.setattr("invalidator.lanes.coalescer.not_final", lambda result, _: result)
+    rig = Rig(Inline(lambda batch: all_failed(batch, BackendError("auth", retry=False))), tmp_path)
+    rig.offer("a", "b")
+    rig.lane.turn()
+    assert (rig.counts()["dead"], rig.counts()["pending"], rig.lane.describe().breaker) == (2, 0, "closed")

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from invalidator import Batch
     from invalidator.channel import Retried
+    from invalidator.letters import Letter
     from tests.conftest import MakeDaemon, MakeRedis
     from tests.support.daemon import Daemon
     from tests.support.stores import RedisServer
@@ -110,6 +111,43 @@ def test_what_an_elder_could_not_wait_for_is_tried_again_unasked_and_an_order_st
     worker.resends.inherit(["objects"])
     worker.finish(number=1)
     assert not any(worker.turn(number=1) for _ in range(5)), "an order that was obeyed is obeyed once more"
+
+
+@pytest.mark.parametrize(("reason", "again"), [("stopped", True), ("overflow", False), ("rejected", False)])
+def test_a_start_tries_again_what_a_stop_has_left_and_nothing_that_anybody_refused(
+    reason: str, again: bool, tmp_path: Path
+) -> None:
+    write(tmp_path, 'a"reason": "stopped"}', "b", more=encode(BOX, Target("key", "c"), reason, 1.0))
+    worker = Worker(tmp_path)
+    worker.resends.inherit_from_disk(worker.dispatcher.lanes)
+    turned = [worker.turn(number=0) for _ in range(5)]
+
+    assert (any(turned), worker.files() == []) == (again, again)
+
+
+def test_a_rehearsal_ends_none_of_them(tmp_path: Path) -> None:
+    file = write(tmp_path, more=encode(BOX, Target("key", "c"), "stopped", 1.0))
+    worker = Worker(tmp_path, dry_run=True)
+    worker.resends.inherit_from_disk(worker.dispatcher.lanes)
+    assert not any(worker.turn(number=0) for _ in range(5))
+    assert file.exists()
+
+
+def test_stop_after_stop_with_its_backend_away_leaves_each_of_them_once(tmp_path: Path) -> None:
+    write(tmp_path, more=encode(BOX, Target("key", "old"), "stopped", 1.0))
+    for number in range(4):
+        worker = Worker(tmp_path, Inline(away))
+        worker.resends.inherit_from_disk(worker.dispatcher.lanes)
+        worker.turn(number=0)
+        worker.rig.offer(f"new:{number}")
+        worker.rig.stop()
+        assert worker.rig.adds_up()
+        assert worker.rig.ended("lost") == 0
+    worker = Worker(tmp_path)
+    worker.resends.inherit_from_disk(worker.dispatcher.lanes)
+    assert worker.finish(number=0).tried == 5
+    assert worker.purged == {"old", *(f"new:{number}" for number in range(4))}
+    assert worker.files() == []
 
 
 def test_their_file_stays_until_the_backend_has_answered(tmp_path: Path) -> None:
@@ -207,6 +245,19 @@ def test_an_order_that_is_heard_twice_is_obeyed_once(tmp_path: Path) -> None:
     for _ in range(5):
         assert not worker.turn(number=7)
     assert worker.finish(number=8).tried == 1
+
+
+def test_an_order_that_joins_what_is_under_way_is_told_of_all_of_it(tmp_path: Path) -> None:
+    write(tmp_path, "a", "b")
+    worker = Worker(tmp_path, Inline(away))
+    worker.resends.inherit(["objects"])
+    worker.turn(number=0)
+    worker.turn(number=3)
+    worker.rig.backend.answer = lambda _: PurgeResult()
+    worker.rig.pending.pace.hurry()
+    unasked, ordered = worker.finish(number=3), worker.finish(number=3)
+    assert (unasked.number, unasked.tried, worker.files()) == (0, 2, [])
+    assert (ordered.number, ordered.tried) == (3, 2), "whoever gave it would be told that there was nothing"
 
 
 def test_what_is_tried_again_counts_towards_the_bound_of_the_box(tmp_path: Path) -> None:
@@ -399,12 +450,11 @@ def test_after_kill_9_of_worker_and_daemon_each_letter_is_there_again_or_purged(
     finally:
         os.kill(replica.pid, signal.SIGCONT)
     assert values(replica).exists(*keys) > 0
+    (box,) = boxes(run.folder / "state")
+    assert box.part == "retry"
     run.start()
-    (pile,) = listed(run)
-    assert (pile["letters"], pile["trying"]) == (3_000, True)
-    done = cli(run, "retry", "--wait")
-    assert (done.returncode, values(replica).exists(*keys)) == (0, 0), done.stderr
-    assert listed(run) == []
+    wait_until(lambda: listed(run) == [])
+    assert values(replica).exists(*keys) == 0, "what was begun has gone on by itself"
 
 
 def test_a_worker_goes_on_by_itself_with_what_its_predecessor_was_asked_for(
@@ -425,3 +475,31 @@ def test_a_worker_goes_on_by_itself_with_what_its_predecessor_was_asked_for(
         os.kill(replica.pid, signal.SIGCONT)
     wait_until(lambda: not values(replica).exists("users:0"), 20)
     wait_until(lambda: listed(run) == [])
+
+
+def test_what_a_stop_had_to_leave_undone_is_done_at_the_next_start(
+    stores: tuple[RedisServer, RedisServer], daemon: MakeDaemon
+) -> None:
+    source, replica = stores
+    keys = [f"users:{number}" for number in range(3)]
+    values(replica).mset(dict.fromkeys(keys, "old"))
+    run = daemon(topology(source, replica) | {"supervisor": {"stop_timeout": "500ms"}}, ready=True)
+    os.kill(replica.pid, signal.SIGSTOP)
+    try:
+        for key in keys:
+            values(source).publish("cache:users:x", key)
+        run.wait_metric("invalidator_pending", 3, backend="objects")
+        assert run.stop() == 0
+    finally:
+        os.kill(replica.pid, signal.SIGCONT)
+    assert sorted(letter.target for letter in letters_of(run)) == keys
+    assert {letter.reason for letter in letters_of(run)} == {"stopped"}
+    values(replica).mset(dict.fromkeys(keys, "old"))
+    run.start()
+    wait_until(lambda: not values(replica).exists(*keys))
+    wait_until(lambda: listed(run) == [])
+
+
+def letters_of(run: Daemon) -> list[Letter]:
+    lines = BOX.file(run.folder / "state").read_bytes().splitlines()
+    return [letter for letter in map(decode, lines) if letter]

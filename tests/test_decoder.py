@@ -111,6 +111,13 @@ def test_an_envelope_is_parsed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert decode(b'{"keys":["a"],"tags":["t"],"ts":1.5}', DEFAULT, 8192).targets
 
 
+@pytest.mark.parametrize("name", ["journal", "reply", "traceparent"])
+@pytest.mark.parametrize("value", ["5", "true", "[[1]]", '{"a":1}'])
+def test_what_only_says_more_about_a_message_costs_no_target_where_it_is_no_text(name: str, value: str) -> None:
+    expected = decode(b'{"keys":["a"]}', DEFAULT, 8192)
+    assert decode(f'{{"keys":["a"],"{name}":{value}}}'.encode(), DEFAULT, 8192) == expected
+
+
 def test_an_absent_text_may_be_written_as_null() -> None:
     assert decode(b'{"keys":["a"],"id":null,"ts":null,"source":null}', DEFAULT, 8192).targets == (Target("key", "a"),)
 
@@ -136,6 +143,7 @@ def test_an_absent_text_may_be_written_as_null() -> None:
         (b'{"keys":[1]}', "shape"),
         (b'{"keys":null}', "shape"),
         (b'{"ts":"now","keys":["a"]}', "shape"),
+        (b'{"hops":"1","keys":["a"]}', "shape"),  # overlooked, it would be passed on in a circle
         (b'{"v":true,"keys":["a"]}', "shape"),
         (b'{"v":2,"keys":["a"]}', "version"),
         (b"{}", "no_target"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from typing import TYPE_CHECKING
 
@@ -276,3 +277,20 @@ def test_memory_that_puts_off_is_not_vouched_for(tmp_path: Path) -> None:
     rig.lane.vouch(12.5)
 
     assert rig.backend.vouched == [0.0]
+
+
+def test_how_long_a_server_wants_to_be_left_alone_is_said_while_something_waits_for_it(tmp_path: Path) -> None:
+    def tired(batch: Batch) -> PurgeResult:
+        return PurgeResult(tuple(Failure(target, "rate_limited") for target in targets_of(batch)), retry_after=290.0)
+
+    rig = Rig(Inline(tired), tmp_path)
+    assert rig.lane.describe().next_try == 0.0
+    rig.offer("a")
+    rig.lane.turn()
+
+    assert rig.lane.describe().breaker == "closed", "one failure opens none: nothing else would tell of it"
+    assert 285.0 < rig.lane.describe().next_try - time.time() < 292.0
+    rig.backend.answer = lambda _: PurgeResult()
+    rig.pending.pace.hurry()
+    rig.lane.turn()
+    assert rig.lane.describe().next_try == 0.0

@@ -238,6 +238,28 @@ def test_a_message_that_lies_about_its_entry_is_lost_by_no_lane(
     assert all(rig.adds_up() for rig in worker.rigs)
 
 
+def test_a_burst_waits_to_be_heard_until_the_journal_was_read_as_far_and_nothing_is_forgotten(
+    process: Callable[..., Process], publisher: Publisher, source: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("invalidator.replay.hearing.CROWD", 5)
+    store = Store("one")
+    worker = process(store)
+    entries = {publisher.add(name): name for name in keys(0, 5)}
+    source.stop()  # nothing is read meanwhile
+    for entry, name in entries.items():
+        assert not worker.delivery.is_crowded()
+        worker.hear(name, journal=entry)
+    assert worker.delivery.is_crowded()
+    worker.until(lambda: worker.delivery.trouble[0])
+    assert not worker.delivery.is_crowded(), "nobody knows when it can be read again"
+    source.cont()
+    worker.until(lambda: worker.cursors()["objects one"] == (list(entries)[-1], ""))
+
+    assert sorted(store.purged) == keys(0, 5)
+    assert worker.counts()["received"] == 5
+    assert not {"missed", "unjournaled"} & worker.counts().keys()
+
+
 def test_a_flush_that_is_owed_outlives_the_process(process: Callable[..., Process], publisher: Publisher) -> None:
     first = Store("one")
     worker = process(first)

@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from invalidator import BackendError
+from invalidator.messages import Message
+from invalidator.slots import clock
 from invalidator.wire.sideline import Sideline
 from tests.support.exact import Process
-from tests.support.journals import STREAM, Publisher
+from tests.support.journals import CHANNEL, STREAM, Publisher
 from tests.support.lanes import Inline
+from tests.support.waiting import wait_until
 from tests.test_exact import Store, add, keys
 
 if TYPE_CHECKING:
@@ -157,3 +160,21 @@ def test_what_was_asked_before_a_gap_says_nothing_of_what_is_there_after_it(
     source.cont()
     worker.until(lambda: worker.delivery.current_until(5.0) == 5.0)
     assert True in answered, "over a new connection"
+
+
+def test_what_was_published_after_a_look_was_asked_for_is_not_taken_for_absent(
+    process: Callable[..., Process], publisher: Publisher
+) -> None:
+    # The loop's turn begins before it reads its socket: in between, the journal may be asked and a message published.
+    store = Store("one")
+    worker = process(store)
+    worker.until(lambda: not worker._sideline._waiting)
+    began = clock()
+    worker.until(lambda: worker._sideline._waiting)
+    wait_until(lambda: worker._sideline._outcomes)
+    entry = publisher.add("users:1")
+    message = Message(CHANNEL.encode(), f'{{"v": 1, "keys": ["users:1"], "journal": "{entry}"}}'.encode())
+    worker.delivery.heard(worker._intake.take([message]), began)
+    worker.until(lambda: worker.cursors()["objects one"] == (entry, ""))
+    assert worker.counts().get("unjournaled", 0) == worker.counts().get("missed", 0) == 0
+    assert store.purged == ["users:1"]

@@ -19,9 +19,33 @@ def test_heard_then_read_and_read_then_heard_are_one() -> None:
     assert hearing.hear(message("1-0"), 7, now=1.0) == "new"
     assert hearing.read(EntryId(1, 0), message("1-0"), now=1.1) == 7
     assert hearing.read(EntryId(2, 0), message("2-0"), now=1.1) == 0
-    assert hearing.hear(message("2-0"), 8, now=1.2) == "known"
+    assert hearing.hear(message("2-0"), 8, now=1.2) == "read"
+    assert hearing.hear(message("2-0"), 9, now=1.3) == "new", "once"
     assert hearing.overdue(since=99.0) == 0
-    assert hearing.absent(asked=99.0) == []
+    assert [heard.number for heard in hearing.absent(asked=99.0)] == [9]
+
+
+def test_what_is_heard_late_is_not_missed_while_what_was_before_it_comes() -> None:
+    hearing = Hearing()
+    for number in range(1, 5):
+        hearing.read(EntryId(number, 0), message(f"{number}-0"), now=1.0)
+    hearing.hear(message("2-0"), 1, now=5.0)
+    assert hearing.overdue(since=4.0) == 1, "the first: it would have come before the second"
+    assert hearing.hear(message("3-0"), 2, now=8.0) == "read"
+    assert hearing.overdue(since=7.0) == 0
+    assert hearing.overdue(since=8.5) == 1, "nothing comes any more"
+    assert hearing.unheard() == 0
+
+
+def test_what_there_was_no_room_for_is_read_again_and_not_missed() -> None:
+    hearing = Hearing(most_heard=1)
+    for number in (1, 2):
+        hearing.hear(message(f"{number}-0"), number, now=1.0)
+        assert hearing.is_crowded
+    assert [heard.number for heard in hearing.overflow()] == [1]
+    assert [hearing.read(EntryId(number, 0), message(f"{number}-0"), now=1.0) for number in (1, 2)] == [0, 2]
+    assert hearing.overdue(since=9.0) == 0
+    assert not hearing.is_crowded
 
 
 def test_what_is_read_and_not_heard_is_missed_once_and_may_still_come_late() -> None:

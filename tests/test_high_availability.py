@@ -100,6 +100,19 @@ def test_a_failover_is_one_gap_and_the_new_master_is_heard(watched: Watched, lis
     assert ear.longest_turn < DEADLINE
 
 
+def test_a_failover_by_command_is_one_gap_though_sentinels_hear_of_it_one_after_the_other(
+    watched: Watched, listen: Callable[..., Ear]
+) -> None:
+    ear = listen(watched.url)
+    ask(watched.sentinels[-1].port, "SENTINEL", "FAILOVER", "shop")
+    ear.until(lambda: all(watched.named(one) == watched.replica.port for one in watched.sentinels))
+    ear.until(lambda: len(ear.gaps) == 2)
+    ear.turn_for(2 * DEADLINE)
+    hears(ear, watched.replica.port)
+
+    assert ear.causes == ["start", "role"]
+
+
 def test_what_is_published_at_a_former_master_until_it_steps_down_is_a_gap(
     watched: Watched, listen: Callable[..., Ear], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -153,13 +166,14 @@ def test_a_sentinel_that_hangs_costs_a_part_of_the_deadline_once(watched: Watche
     ("epochs", "down", "right"),
     [
         ([0, 1, 1], [], 1),  # one that has not heard of the failover yet
+        ([0, 0, 1], [], 1),  # only its leader has
         ([2, 1, 2], [], 2),
         ([1, None, 1], [], 1),
         ([None, None, 5], [], 5),  # the only one that answers
         ([0, 1, 0], [0], 1),
     ],
 )
-def test_the_master_is_that_of_the_latest_failover_that_a_majority_knows_of(
+def test_the_master_is_that_of_the_latest_failover_that_any_sentinel_knows_of(
     monkeypatch: pytest.MonkeyPatch, epochs: list[int | None], down: list[int], right: int
 ) -> None:
     route = route_to(settings("redis+sentinel://a,b,c/shop/0"))
@@ -188,6 +202,19 @@ def test_a_connection_is_compared_with_what_one_sentinel_after_the_other_says(mo
     connection = redis.Connection(host="old", port=6379)  # type: ignore[no-untyped-call]
     assert [route.is_current(connection) for _ in range(4)] == [True, True, False, True]
     assert asked == ["a", "b", "c", "a"]
+
+
+def test_a_sentinel_that_is_the_last_to_hear_of_a_failover_calls_nobody_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    route = route_to(settings("redis+sentinel://a,b,c/shop/0"))
+
+    def answer(self: ThroughSentinel, sentinel: Address) -> object:
+        ip, epoch = (b"new", b"1") if sentinel.host == "c" else (b"old", b"0")
+        return [b"ip", ip, b"port", b"6379", b"flags", b"master", b"config-epoch", epoch]
+
+    monkeypatch.setattr(ThroughSentinel, "_ask", answer)
+    connection = route.open()
+    assert connection.host == "new"
+    assert all(route.is_current(connection) for _ in range(3))
 
 
 # A replica, without Sentinel.

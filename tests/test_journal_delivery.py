@@ -197,6 +197,7 @@ def test_a_cursor_that_says_nothing_of_this_worker_is_none(
     wanted["workers"][0]["flush_on_start"] = False  # spares a deploy, and not those whose cursors are spoilt
     run = daemon(wanted)
     assert not flushes(run)
+    assert run.logs().count("cursors.none") == 1, "nobody else would say that nothing is flushed"
     assert run.stop() == 0
     (run.folder / "state" / "cursors" / "users.json").write_bytes(kept)
     store.set("users:1", "old")
@@ -204,7 +205,7 @@ def test_a_cursor_that_says_nothing_of_this_worker_is_none(
 
     assert store.get("users:1") is None
     assert flushes(run) == {"start": 1}
-    assert run.logs().count("cursors.") == 1
+    assert run.logs().count("cursors.") == 2
 
 
 def test_at_a_start_the_memory_of_applications_is_flushed_and_whatever_else_has_no_wait_is_told_what_it_missed(
@@ -239,3 +240,36 @@ def test_a_backend_that_has_become_another_one_is_flushed_though_its_name_has_a_
     run.write(wanted)
     run.signal(signal.SIGHUP)
     wait_until(lambda: gone(store, "users:1"), 5, run.logs)
+
+
+def test_what_is_not_acted_on_is_counted_once_on_whichever_ways_it_comes(
+    source: RedisServer, publisher: Publisher, store: MemcachedServer, daemon: MakeDaemon
+) -> None:
+    run = daemon(topology(source, store, ignore_source=["shop"], allow=["key"]))
+    said: list[dict[str, object]] = [
+        {"keys": ["users:1"], "source": "shop"},
+        {"keys": ["users:1"], "hops": 8},
+        {"v": 2, "keys": ["users:1"]},
+        {"tags": ["no"]},
+        {"keys": "no list"},
+        {"keys": ["users:1"], "tags": ["no"], "id": "sound, but for one target"},
+    ]
+    for number in range(2):
+        for message in said:
+            publisher.publish_text(json.dumps(message | {"ts": number}), heard=bool(number))
+    last = publisher.publish("users:2")
+    wait_until(lambda: settled(run, last), 5, run.logs)
+
+    run.wait_metric("invalidator_messages_missed_total", 1)
+    metrics = run.metrics()
+    assert metrics.value("invalidator_messages_received_total", worker="users") == 2 * len(said) + 1
+    assert {
+        reason: metrics.value("invalidator_messages_ignored_total", worker="users", reason=reason)
+        for reason in ("source", "hops", "duplicate")
+    } == {"source": 2, "hops": 2, "duplicate": 0}
+    rejected = {"version": 2, "not_allowed": 4, "shape": 2}
+    assert {
+        reason: metrics.value("invalidator_messages_rejected_total", worker="users", reason=reason)
+        for reason in rejected
+    } == rejected
+    assert metrics.value("invalidator_targets_total", end="purged") == 3

@@ -145,6 +145,10 @@ def test_a_redis_that_was_killed_may_have_lost_what_nobody_has_read(
 
     assert breaks(run) == {"dataset": 1}
     assert gone(store, "users:2", "users:3")
+    metrics = run.metrics()
+    causes = ("start", "disconnect", "role", "trimmed", "deadline")
+    found = {cause: metrics.value("invalidator_gaps_total", cause=cause) for cause in causes}
+    assert found == {"start": 1, "disconnect": 1, "role": 0, "trimmed": 0, "deadline": 0}, "one outage is one Gap"
 
 
 def test_a_message_without_a_journal_is_purged_and_counted_and_a_gap_is_then_flushed(

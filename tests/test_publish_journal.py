@@ -11,6 +11,7 @@ import redis
 
 from invalidator import Publisher, PublishError, UnreachableError
 from invalidator.envelope import JOURNAL_STREAM, MAX_PAYLOAD
+from invalidator.publisher.refusals import explained
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -151,6 +152,19 @@ def test_what_redis_refuses_is_said_with_what_to_do_and_nothing_is_published(
             publisher.invalidate(CHANNEL, ["users:secret-of-a-payload"])
     assert "secret-of-a-payload" not in str(refused.value)
     assert heard.is_silent()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "this user has no permissions to run the 'evalsha' command",  # Redis 7
+        "No permissions to access a key",  # Valkey
+        "Error running script: The user executing the script can't publish to the channel mentioned in the command",
+        "Error running script: The user executing the script can't access at least one of the keys",  # Redis 6
+    ],
+)
+def test_a_refusal_is_known_by_the_words_of_each_server(text: str) -> None:
+    assert explained(text, "shop", CHANNEL, JOURNAL_STREAM).startswith(f"{text}: ACL SETUSER shop +eval ")
 
 
 def test_who_may_eval_but_not_by_a_scripts_name_publishes_all_the_same(

@@ -364,7 +364,7 @@ def test_a_user_that_may_not_write_is_said_and_costs_nothing_else(
             command, capture_output=True, text=True, check=False, env={**os.environ, "COLUMNS": "100"}
         ).stdout
 
-    wait_until(lambda: "publish --wait does not see it" in status(), 5, status)
+    wait_until(lambda: "publish --wait does not see this worker" in status(), 5, status)
     assert "grant +set" in status()
     assert "degraded" not in status()
 

@@ -14,7 +14,7 @@ import pytest
 import redis
 
 from invalidator.channel import Drained, Dropped, HeardOut, LaneReport, Subscription
-from invalidator.status import Failure, Lane, Status, Worker
+from invalidator.status import Failure, Handover, Lane, Status, Worker
 from invalidator.supervision.accounts import MOST_ERRORS, Account, Errors
 from invalidator.supervision.report import troubles_of
 from tests.support.waiting import wait_until
@@ -34,6 +34,7 @@ def lane(**changes: object) -> Lane:
 
 NOON = time.mktime((2026, 11, 23, 12, 3, 0, 0, 0, -1))
 REFUSED = Failure(at=NOON, reason="unreachable", detail="connection refused")
+TIRED = Failure(at=NOON, reason="rate_limited")
 
 
 def test_a_worker_that_runs_and_hears_is_no_trouble() -> None:
@@ -57,6 +58,18 @@ def test_a_worker_that_runs_and_hears_is_no_trouble() -> None:
             "users → edge cache1:80: breaker open since 12:03 (unreachable: connection refused)",
         ),
         (
+            worker(subscribed=False, trouble=Failure(at=NOON, reason="wrong_type", detail="the journal's key holds …")),
+            "users is not subscribed since 12:03 (wrong_type: the journal's key holds …)",
+        ),
+        (
+            worker(handover=Handover(state="backoff", reason="reload", trouble=REFUSED, next_try=2.0)),
+            "users: its successor has not become ready (unreachable: connection refused), next try in 2.0 s",
+        ),
+        (
+            worker(lanes=(lane(next_try=287.0, last_failure=TIRED, last_purge=1.0),)),
+            "users → edge: put off (rate_limited), asked again in 287 s",
+        ),
+        (
             worker(lanes=(lane(ends={"lost": 3}, node="a"), lane(ends={"lost": 3}, node="b"))),
             "users → edge: 3 invalidations are lost; see its log, and flush it by hand",
         ),
@@ -64,6 +77,20 @@ def test_a_worker_that_runs_and_hears_is_no_trouble() -> None:
 )
 def test_each_trouble_is_one_sentence_on_which_a_person_can_act(sick: Worker, sentence: str) -> None:
     assert list(troubles_of(sick, NOON)) == [sentence]
+
+
+@pytest.mark.parametrize(
+    "well",
+    [
+        worker(heartbeat="ping", heartbeat_detail="PUBLISH invalidator:echo:*: NOPERM"),
+        worker(unheard="publish --wait gets no receipts: NOPERM"),
+        worker(handover=Handover(state="starting", reason="reload", pid=7)),
+        worker(handover=Handover(state="draining", reason="", pid=7)),
+        worker(delivery="journal", lanes=(lane(behind=700.0, flush_owed=True),)),
+    ],
+)
+def test_what_a_worker_works_without_or_is_at_makes_no_daemon_a_degraded_one(well: Worker) -> None:
+    assert list(troubles_of(well, NOON)) == []
 
 
 def test_what_has_lasted_for_days_has_its_date() -> None:

@@ -270,3 +270,28 @@ def test_a_backend_that_flaps_is_asked_in_time_and_loses_nothing(tmp_path: Path)
         up.clear()
     assert (rig.ended("purged"), rig.letters(), rig.adds_up()) == (100, [], True)
     rig.stop()
+
+
+def lacks_a_method(batch: Batch) -> PurgeResult:
+    """The server does not know the call that these two need, and knows all others."""
+    unknown = [target for target in targets_of(batch) if target.value in ("bad", "worse")]
+    return PurgeResult(tuple(Failure(target, "unsupported", retry=False) for target in unknown))
+
+
+def test_what_needs_a_call_that_the_server_lacks_comes_to_its_end_even_when_it_is_asked_for_alone() -> None:
+    traffic = Traffic(lacks_a_method)
+    traffic.offer("bad", "worse")
+    traffic.advance(1.0)
+    assert not traffic.died, "so far the server has taken nothing"
+    traffic.goes_on(2.0 * LEAST_SECONDS)
+
+    assert {target.value for target in traffic.died} == {"bad", "worse"}
+    assert traffic.slowest < 2 * RETRY_LONGEST
+    assert traffic.lane.breaker.state == "closed"
+
+
+def test_what_the_server_lacks_dies_at_once_beside_what_it_takes() -> None:
+    traffic = Traffic(lacks_a_method)
+    traffic.offer("bad", "good")
+    traffic.advance(1.0)
+    assert list(traffic.died) == [BAD]

@@ -10,8 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from invalidator.channel import Dropped, Heard, Outcome
+from invalidator.journal import stream
+from invalidator.pipeline import attendance
 from invalidator.screen.paint import Piece, line, painted
-from invalidator.screen.status_text import drawn
+from invalidator.screen.status_text import drawn, lane_height
 from invalidator.screen.tap_text import event_line
 from invalidator.screen.text import (
     ago,
@@ -28,8 +30,10 @@ from invalidator.screen.text import (
     visible,
     width,
 )
-from invalidator.screen.words import outcome, sentences
-from invalidator.status import Handover
+from invalidator.screen.top import frame
+from invalidator.screen.words import outcome, sentences, shortcomings
+from invalidator.status import Failure, Handover
+from invalidator.supervision.report import troubles_of
 from tests.support import statuses
 
 if TYPE_CHECKING:
@@ -76,16 +80,89 @@ def test_a_daemon_that_does_well_is_told_in_a_few_lines() -> None:
 @pytest.mark.parametrize(
     ("replaced", "text"),
     [
-        (Handover(state="waiting", reason="reload"), "to be replaced when it is its turn"),
+        (Handover(state="waiting", reason="reload"), "waits to be replaced"),
         (Handover(state="starting", reason="reload", pid=7), "successor starting"),
         (Handover(state="draining", reason="", pid=7), "predecessor draining"),
-        (Handover(state="backoff", reason="reload", next_try=3.0), "successor failed, next try in 3 s"),
+        (Handover(state="backoff", reason="reload", next_try=3.0), "successor failed"),
     ],
 )
 def test_a_worker_that_is_being_replaced_says_how_far_that_is(replaced: Handover, text: str) -> None:
     lines = shown(statuses.status(statuses.worker("users", handover=replaced)), 120)
 
     assert f"  last message now  gaps 1 (start 1), 20 ms in all  {text}" in lines
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        (
+            {
+                "heartbeat": "ping",
+                "heartbeat_detail": "SUBSCRIBE invalidator:echo:*: NOPERM User poor has no permissions to access the"
+                " 'invalidator:echo:7e1' channel",
+            },
+            [
+                "! heartbeat ping only: SUBSCRIBE invalidator:echo:*: NOPERM User poor has no",
+                "  permissions to access the 'invalidator:echo:7e1' channel",
+            ],
+        ),
+        (
+            {
+                "unheard": "publish --wait does not see this worker: User poor has no permissions to run the 'set'"
+                f" command; grant {attendance.RIGHTS}"
+            },
+            [
+                "! publish --wait does not see this worker: User poor has no permissions to run",
+                "  the 'set' command; grant +set +del +zadd +zrem +zremrangebyscore +expire +time",
+                "  ~invalidator:*",
+            ],
+        ),
+    ],
+)
+def test_what_a_worker_lacks_is_said_to_its_end_with_what_helps(fields: dict[str, Any], said: list[str]) -> None:
+    poor = statuses.worker("poor", **fields)
+    lines = shown(statuses.status(poor, poor))
+    assert [text for text in lines if text in said] == said * 2
+    assert not any(text.endswith("…") for text in lines)
+    assert shortcomings(statuses.worker("rich", heartbeat="echo")) == []
+
+
+@pytest.mark.parametrize("columns", [60, 80, 120])
+def test_a_lane_that_is_behind_says_by_how_much_whatever_else_there_is_to_say(columns: int) -> None:
+    away = {"breaker": "open", "breaker_since": statuses.NOW - 5}
+    one, two = (
+        statuses.lane("objects", node=f"10.0.0.{n}:11211", behind=behind) for n, behind in ((7, 700.0), (8, None))
+    )
+    worker = statuses.worker("users", statuses.lane("edge", behind=0.0, **away), one, two, delivery="journal")
+    lines = shown(statuses.status(worker), columns)
+
+    at = next(number for number, text in enumerate(lines) if text.startswith("  edge "))
+    assert "open since" in lines[at]
+    assert lines[at + 1] == "    0 ms of the journal are still to come"
+    assert lines[at + 4] == "    11 min of the journal are still to come"
+    assert lines[at + 3].startswith("    10.0.0")
+    assert len(lines) == at + 6
+    assert lane_height(worker) == 6
+
+
+@pytest.mark.parametrize("columns", [60, 80, 120])
+def test_on_a_usual_screen_nothing_that_matters_is_cut_off(columns: int) -> None:
+    why = "the journal invalidator:journal cannot be read: User blind has no permissions to run the 'xrange' command"
+    blind = Failure(at=statuses.NOW - 9, reason="denied", detail=f"{why}; grant {stream.RIGHTS}")
+    replaced = Handover(state="backoff", reason="reload", trouble=blind, next_try=3.0)
+    away = statuses.worker("blind", delivery="journal", subscribed=False, trouble=blind)
+    users = statuses.worker("users", delivery="journal", handover=replaced)
+    told = tuple(text for one in (away, users) for text in troubles_of(one, statuses.NOW))
+    whole = statuses.status(away, users, state="degraded", troubles=told)
+    lines = shown(whole, columns)
+    said = " ".join(text.removeprefix("! ").strip() for text in lines[: lines.index("")])
+
+    assert said.count("grant +xrange +xrevrange +xinfo|stream)") == 2
+    assert "users: its successor has not become ready (denied: " in said
+    assert "next try in 3.0 s" in said
+    assert "…" not in said.partition("blind is")[2]
+    drawn = [painted([line], columns, colour=False)[0] for line in frame(whole, columns, 24)]
+    assert sum("RUNNING, successor failed" in text for text in drawn) == 1
 
 
 def test_what_is_wrong_comes_first_and_in_whole_sentences() -> None:
@@ -152,10 +229,28 @@ def test_a_lane_that_only_skips_says_so(fields: dict[str, Any], last: str, page:
 
 
 def test_what_will_not_be_purged_any_more_has_a_line_of_its_own() -> None:
-    given_up = statuses.lane("edge", ends={"purged": 1, "dead": 100_420, "lost": 3})
+    given_up = statuses.lane("edge", ends={"purged": 1, "dead": 100_420, "lost": 3}, dead_letters=1)
     lines = shown(statuses.status(statuses.worker("users", given_up)))
 
     assert lines[-1] == "    3 lost, 100,420 dead: see invalidator deadletter list"
+
+
+def test_nobody_is_sent_to_look_at_letters_that_are_gone() -> None:
+    tried_again = statuses.lane("edge", ends={"purged": 1, "dead": 3_000}, dead_letters=0)
+    lines = shown(statuses.status(statuses.worker("users", tried_again)))
+
+    assert lines[-1] == "    3,000 dead; no dead letters are left"
+
+
+@pytest.mark.parametrize(("seconds", "said"), [(287.4, True), (4.0, False), (None, False)])
+def test_a_backend_that_wants_to_be_left_alone_for_long_has_a_line_of_its_own(
+    seconds: float | None, said: bool
+) -> None:
+    worker = statuses.worker("users", statuses.lane("edge", next_try=seconds))
+    lines = shown(statuses.status(worker))
+
+    assert (lines[-1] == "    asked again in 287 s") is said
+    assert lane_height(worker) == 1 + said
     assert not any("dead" in line for line in shown(statuses.status(statuses.worker("users"))))
 
 

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 STARTER = """\
-# A topology of invalidator. `invalidator check -c FILE` finds what is wrong with it, `invalidator run -c FILE` runs it.
+# A topology of invalidator. `invalidator check -c FILE` finds what is wrong with it, `invalidator doctor -c FILE` what
+# is wrong with its Redis and its caches, and `invalidator run -c FILE` runs it.
 # Every setting: `invalidator schema`; a backend's: `invalidator plugins TYPE`.
 redis:
   url: redis://127.0.0.1:6379/0             # where messages arrive
@@ -25,6 +26,7 @@ workers:
     pattern: "cache:invalidate:users:*"     # the channels that it hears
     backends: [seen]
     flush: {prefix: "users:"}               # what to forget when messages may have been missed
+    # delivery: journal                     # or read again what was missed, where publishers use `publish --journal`
 """
 
 

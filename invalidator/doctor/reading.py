@@ -25,14 +25,14 @@ from invalidator.doctor.facts import (
     slowlog_of,
     whole,
 )
-from invalidator.doctor.session import Session, Unreached, session, unreached
+from invalidator.doctor.session import Session, Unreached, nodes, session, unreached
 from invalidator.doctor.stream import look_up
 from invalidator.doctor.telling import tell
 from invalidator.doctor.trial import attempt
 from invalidator.doctor.wording import shown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from invalidator.doctor.servers import Server
     from invalidator.topology.models import RedisSettings
@@ -49,6 +49,8 @@ def read(server: Server) -> Facts | Unreached:
         except (redis.RedisError, OSError, ValueError) as error:  # ValueError: an answer that is not Redis'
             failure = unreached(error)
         else:
+            if settings.url.scheme == "redis+cluster":
+                facts = _everywhere(server, settings, facts)
             told = tuple(tell(way) for way in server.ways)
             journals = look_up(server)
             # Last: our own subscriptions would be counted among those that we look for.
@@ -66,6 +68,26 @@ def _seen(server: Server, settings: RedisSettings) -> Facts:
             return _Questions(asked).facts(server)
 
 
+def _everywhere(server: Server, settings: RedisSettings, facts: Facts) -> Facts:
+    """The subscriptions at all nodes of a Cluster: each worker listens at one of them, whichever it is."""
+    counts = []
+    try:
+        with nodes(settings) as joined:
+            for _, asked in joined:
+                questions = _Questions(asked)
+                counts.append(questions.subscriptions(server))
+    except (redis.RedisError, OSError, ValueError) as error:
+        refused = Refusal("CLIENT LIST at every node", unreached(error).why)
+        return replace(facts, clients=None, numpat=None, numsub=None, refused=(*facts.refused, refused))
+    clients, numpats, numsubs = zip(*counts, strict=True)
+    return replace(
+        facts,
+        clients=None if None in clients else tuple(client for each in clients for client in each),
+        numpat=None if None in numpats else sum(numpats),
+        numsub=None if None in numsubs else {name: sum(each[name] for each in numsubs) for name in server.channels},
+    )
+
+
 class _Questions:
     """Puts them, and keeps the refusals."""
 
@@ -77,9 +99,7 @@ class _Questions:
         """In this order: what our own answers weigh would be seen in the buffers."""
         info = self._ask(info_of, "INFO") or {}
         ping = self._ping()
-        clients = self._clients()
-        numpat = self._ask(_integer, "PUBSUB", "NUMPAT")
-        numsub = self._ask(numsub_of, "PUBSUB", "NUMSUB", *sorted(server.channels)) if server.channels else {}
+        clients, numpat, numsub = self.subscriptions(server)
         return Facts(
             info=info,
             ping=ping,
@@ -92,6 +112,13 @@ class _Questions:
             cluster_state=self._cluster_state() if info.get("cluster_enabled") == "1" else "",
             refused=tuple(self._refused),
         )
+
+    def subscriptions(self, server: Server) -> tuple[tuple[Client, ...] | None, int | None, Mapping[str, int] | None]:
+        """Who is subscribed, and how many are to a pattern, and to each channel of the workers."""
+        clients = self._clients()
+        numpat = self._ask(_integer, "PUBSUB", "NUMPAT")
+        numsub = self._ask(numsub_of, "PUBSUB", "NUMSUB", *sorted(server.channels)) if server.channels else {}
+        return clients, numpat, numsub
 
     def _ask(self, parse: Callable[[Any], Any], *command: str) -> Any:
         try:

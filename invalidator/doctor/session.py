@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import redis
 
 from invalidator.doctor.wording import shown
 from invalidator.topology.settings import Heartbeat
+from invalidator.wire.cluster import ThroughCluster
 from invalidator.wire.connection import explain, open_connection
 from invalidator.wire.hub import Hub
 from invalidator.wire.route import route_to
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from invalidator.topology.models import RedisSettings
+    from invalidator.wire.identity import Address
 
 NAME = "invalidator-doctor"
 """How we show in CLIENT LIST: not as any worker does."""
@@ -60,6 +62,23 @@ def session(settings: RedisSettings, name: str | None = NAME) -> Iterator[Sessio
         yield Session(connection)
     finally:
         connection.disconnect()
+
+
+@contextmanager
+def nodes(settings: RedisSettings) -> Iterator[Iterator[tuple[str, Session]]]:
+    """Each node of a Cluster, by its address, one after the other. Raises redis.RedisError or OSError."""
+    route = ThroughCluster(patient(settings), "", lambda: None)
+    with ExitStack() as stack:
+        first: Any = route.open(client_name=NAME)
+        stack.callback(first.disconnect)
+        yield (_joined(stack, route, address) for address in route.nodes)
+
+
+def _joined(stack: ExitStack, route: ThroughCluster, address: Address) -> tuple[str, Session]:
+    connection: Any = route.open_at(address, client_name=NAME)
+    connection.connect()
+    stack.callback(connection.disconnect)
+    return str(address), Session(connection)
 
 
 @contextmanager

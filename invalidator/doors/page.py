@@ -15,6 +15,7 @@ from invalidator.doors.looks import SCRIPT, SIGNS, STYLE, icon, sparkline
 from invalidator.screen.text import NOTHING, ago, by, count, duration, latency, moment, plural, rate, visible
 from invalidator.screen.words import (
     STATE_TONES,
+    behind,
     breaker,
     by_backend,
     failure,
@@ -23,7 +24,9 @@ from invalidator.screen.words import (
     losses,
     outcome,
     pending,
+    put_off,
     sentences,
+    shortcomings,
     standing,
     subscription,
     summary,
@@ -112,9 +115,9 @@ def _worker(worker: Worker, now: float, mark: str) -> str:
 
 def _why(worker: Worker) -> str:
     tone, _ = standing(worker)
-    if worker.trouble is None or tone == "ok":
-        return ""
-    return f'<p class="note {tone}">{_text(failure(worker.trouble), 300)}</p>'
+    why = [(tone, failure(worker.trouble))] if worker.trouble and tone != "ok" else []
+    notes = why + [("warn", text) for text in shortcomings(worker)]
+    return "".join(f'<p class="note {tone}">{_text(text, 300)}</p>' for tone, text in notes)
 
 
 def _facts(worker: Worker, now: float) -> str:
@@ -158,7 +161,7 @@ def _lane(lanes: Sequence[Lane], now: float) -> str:
 
 
 def _under(lane: Lane, now: float, *, alone: bool) -> str:
-    words = [lane.type, lane.node, breaker(lane, now), outcome(lane, now), losses(lane)]
+    words = [lane.type, lane.node, breaker(lane, now), outcome(lane, now), behind(lane), put_off(lane), losses(lane)]
     words += [f"{count(lane.pending_here)} pending"] if lane.pending_here and not alone else []
     words += ["nothing is sent"] if lane.dry_run else []
     if lane.propagation.p50 is not None:

@@ -18,7 +18,10 @@ if TYPE_CHECKING:
     from invalidator.wire.identity import Command
     from invalidator.wire.sideline import Answered, Sideline
 
-MOST_ENTRIES = 250
+RIGHTS = "+xrange +xrevrange +xinfo|stream"
+"""What it takes beside a subscription, and the Stream's key."""
+FIRST_ENTRIES = 250
+MOST_ENTRIES = 1000
 LARGEST_CHUNK = 256 << 10
 """Bytes. The worker's loop decodes a chunk in one go: of large entries, fewer are asked for at once."""
 
@@ -49,7 +52,7 @@ class Stream:
         self._log = log
         self._chance = chance
         self._seldom = Occasionally(10.0)
-        self._count = MOST_ENTRIES
+        self._count = FIRST_ENTRIES
         self._attempts = 0
         self._anew = False
         self._gaps = 0
@@ -120,7 +123,8 @@ class Stream:
     def _failed(self, reason: str, detail: str) -> None:
         self._attempts += 1
         self.due = self._now + full_jitter(self._attempts, self._backoff.first, self._backoff.longest, self._chance())
-        self.trouble = (reason, f"the journal {self.name} cannot be read: {detail}")
+        grant = f"; grant {RIGHTS}" if reason == "denied" else ""
+        self.trouble = (reason, f"the journal {self.name} cannot be read: {detail}{grant}")
         self.since = self.since or self._now
         if (held := self._seldom.due(reason, self._now)) is not None:
             self._log.warning("journal.unreadable", stream=self.name, reason=reason, detail=detail, held_back=held)

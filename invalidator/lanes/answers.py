@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from invalidator.backend import targets_of
 from invalidator.errors import BackendError
+from invalidator.lanes.budget import AWAY, CONFIGURATION
 from invalidator.messages import FAILURE_REASONS, Failure, PurgeResult, Target
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from invalidator.lanes.wishes import Stamps
     from invalidator.messages import Batch
 
@@ -26,6 +29,21 @@ def all_failed(batch: Batch, error: BackendError) -> PurgeResult:
     """The answer that a backend gives by raising `error`."""
     failures = tuple(Failure(target, error.reason, error.retry, error.detail) for target in targets_of(batch))
     return checked(PurgeResult(failures, error.retry_after), batch)
+
+
+def not_final(result: PurgeResult, flight: Collection[Target]) -> PurgeResult:
+    """The answer to what is in flight; a backend that refuses all of it for its configuration is asked again.
+
+    A revoked token would otherwise be the end of each target at its first attempt, and all of them be stale once the
+    token is mended. Only where others were purged, or refused for what they are, does it concern these targets alone.
+    """
+    if not CONFIGURATION.intersection(failure.reason for failure in result.failures if not failure.retry):
+        return result
+    undone = {failure.target for failure in result.failures}.union(result.deferred)
+    if not undone.issuperset(flight) or not AWAY.issuperset(failure.reason for failure in result.failures):
+        return result
+    hoped = (replace(one, retry=one.retry or one.reason in CONFIGURATION) for one in result.failures)
+    return replace(result, failures=tuple(hoped))
 
 
 @dataclass(frozen=True, slots=True)

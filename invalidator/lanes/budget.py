@@ -25,6 +25,9 @@ LEAST_SECONDS = 60.0
 AWAY: frozenset[FailureReason] = frozenset({"timeout", "unreachable", "auth", "rate_limited", "unsupported"})
 """Reasons that say more of a backend than of a target: any other would have met the same."""
 
+CONFIGURATION: frozenset[FailureReason] = frozenset({"auth", "unsupported"})
+"""Of these, those that somebody has to mend: a token, a method that the server does not know."""
+
 
 @dataclass(slots=True)
 class Spent:
@@ -55,7 +58,8 @@ class Budgets:
         self._successes += purged
         if not failed:
             return result
-        own = purged or len(flight) == 1
+        # A backend that is never asked for anything it takes is away; one that took something between is not.
+        own = purged or len(flight) == 1 or CONFIGURATION.issuperset(failure.reason for failure in result.failures)
         over = {
             failure.target
             for failure in result.failures
@@ -69,7 +73,7 @@ class Budgets:
 
     def blames(self, targets: Collection[Target], reasons: Iterable[FailureReason]) -> bool:
         """Whether a batch of which nothing was purged says something of these targets, and nothing of the backend."""
-        return AWAY.isdisjoint(reasons) and all(
+        return (AWAY - CONFIGURATION).isdisjoint(reasons) and all(
             (spent := self._spent.get(target)) and spent.attempts > 0 for target in targets
         )
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from invalidator.lanes.answers import outcome_of
+from invalidator.lanes.answers import not_final, outcome_of
 from invalidator.lanes.batches import make_batch
 from invalidator.lanes.flushes import Flush, Flushes
 from invalidator.lanes.pace import ATTEMPT_SECONDS, FLUSH_SECONDS, Pace
@@ -217,11 +217,11 @@ class Pending:
         return self._asked(self._flight, now + ATTEMPT_SECONDS, soft=soft)
 
     def judge(self, result: PurgeResult, now: float) -> PurgeResult:
-        """The answer to the batch in flight; what has failed too often in it is not to be tried again.
+        """The answer to the batch in flight, with what is to be tried again: not for ever, and not only once.
 
         To be asked once, before `poison` and `settle`, and given to them.
         """
-        return self.pace.budgets.judge(result, self._flight, now) if self._flight else result
+        return self.pace.budgets.judge(not_final(result, self._flight), self._flight, now) if self._flight else result
 
     def settle(self, batch: Batch, result: PurgeResult, now: float, *, unkept: int = 0) -> list[float]:
         """What the answer to the batch in flight means. Returns the publishers' times of the targets purged by it.

@@ -6,8 +6,9 @@ import os
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
-from invalidator.letters import Box, encode
+from invalidator.letters import Box, decode, encode
 from invalidator.logs import Logger, Occasionally
+from invalidator.messages import Target
 from invalidator.slots import clock
 
 if TYPE_CHECKING:
@@ -15,12 +16,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from invalidator.letters import Part
-    from invalidator.messages import Target
 
 FILE_LIMIT = 16 << 20
 """Bytes, of what is tried again as well."""
 GARBAGE_LIMIT = 1 << 20
 _SLICE = 1_000
+STOPPED = "stopped"
+"""The reason of what was pending when its worker stopped: nobody has refused it."""
 
 Letter = tuple["Target", str]
 """A target, and why nobody will purge it."""
@@ -79,6 +81,23 @@ class DeadLetters:
         except FileNotFoundError:
             return False
         return True
+
+    def has_unfinished(self) -> bool:
+        """Whether there is something in it that was cut short: a stop's leftovers, or letters that are tried again."""
+        end = f'"reason": "{STOPPED}"}}\n'.encode()  # what a publisher names has no bare quote in it
+        try:
+            with self._path.open("rb") as file:
+                return self.is_set_aside() or any(line.endswith(end) for line in file)
+        except OSError:
+            return self.is_set_aside()
+
+    def standing(self) -> set[Target]:
+        """What is being tried again: it is a letter until all of that file have ended, and need not be another."""
+        try:
+            with self._file("retry").open("rb") as file:
+                return {Target(one.kind, one.target) for one in map(decode, file) if one}
+        except OSError:
+            return set()
 
     def is_set_aside(self) -> bool:
         """Whether something is being tried again, or was when its process was killed."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from invalidator.backend import targets_of
 from invalidator.errors import EXIT_BUG
 from invalidator.lanes.admission import admit
+from invalidator.lanes.deadletter import STOPPED
 from invalidator.lanes.guarded import Guarded
 from invalidator.lanes.lane_state import describe
 from invalidator.lanes.news import Herald, of_answer, of_given_up
@@ -22,7 +23,7 @@ from invalidator.messages import Receipt
 from invalidator.slots import clock
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from invalidator.backend import Backend
     from invalidator.channel import LaneReport
@@ -247,7 +248,8 @@ class Lane:
         self.wait(deadline)
         with self._condition:
             left = len(self._pending)
-            self._bury(self._pending.abandon(), "stopped")
+            # A stop after the other, with the backend away all the time, would otherwise fill the box with the same.
+            self._bury(self._pending.abandon(), STOPPED, self.dead_letters.standing())
             self._receipts.count(self._pending)
             self._given_up = True
             self._condition.notify()
@@ -344,8 +346,9 @@ class Lane:
                 news = of_given_up(targets, self._pending, clock())
             self.herald.tell(news)
 
-    def _bury(self, targets: Sequence[Target], reason: str) -> None:
-        kept = self.dead_letters.write([(target, reason) for target in targets], time.time()) if targets else 0
+    def _bury(self, targets: Sequence[Target], reason: str, standing: Collection[Target] = ()) -> None:
+        new = [(target, reason) for target in targets if target not in standing]
+        kept = len(targets) - len(new) + (self.dead_letters.write(new, time.time()) if new else 0)
         if targets and self._replies:
             self._replies.died(targets, kept, reason)
         self._pending.end("dead", kept)

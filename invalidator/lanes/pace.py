@@ -74,6 +74,11 @@ class Pace:
         """The monotonic second before which the backend is not asked for anything."""
         return max(self.whole.due, self.deferred_until)
 
+    @property
+    def held_until(self) -> float:
+        """The monotonic second before which it is not asked for everything: some failed while others did not."""
+        return max(self.due, self.part.due)
+
     def next_size(self, *, again: bool = False) -> int:
         """How many targets to ask for next, of those that have failed or of the others."""
         return self.whole.allows(min(self.batch_size, self.again_size) if again else self.batch_size)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from invalidator.backend import targets_of
+from invalidator.lanes.budget import CONFIGURATION
 from invalidator.logs import Logger, Occasionally
 from invalidator.slots import ENDS, clock
 
@@ -96,7 +97,8 @@ class Receipts:
             held = self._seldom.due(failure.reason, clock())
             if held is None:
                 continue
-            say = self._log.warning if failure.retry else self._log.error
+            loud = not failure.retry or failure.reason in CONFIGURATION  # it does not pass by itself
+            say = self._log.error if loud else self._log.warning
             say(
                 "purge.failed",
                 reason=failure.reason,

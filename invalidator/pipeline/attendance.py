@@ -105,7 +105,7 @@ class Attendance:
     def _fail(self, why: str) -> None:
         if not self.trouble:
             self._log.warning("presence.refused", detail=why[:200], grant=RIGHTS)
-        self.trouble = f"does not see it: {why[:120]}; grant {RIGHTS}"
+        self.trouble = f"publish --wait does not see this worker: {why[:120]}; grant {RIGHTS}"
 
     def _recover(self) -> None:
         if self.trouble:

@@ -167,7 +167,7 @@ class Correspondence:
         self._sending = False
         if isinstance(outcome, Answered):  # that there is no connection is said elsewhere
             refused = [str(reply) for reply in outcome.replies if isinstance(reply, ResponseError)]
-            self.trouble = f"its receipts are refused: {refused[0][:120]}; grant {RIGHTS}" if refused else ""
+            self.trouble = f"publish --wait gets no receipts: {refused[0][:120]}; grant {RIGHTS}" if refused else ""
 
 
 def is_awaited(message: Invalidation) -> bool:

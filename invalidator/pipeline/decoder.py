@@ -32,7 +32,11 @@ _LISTS: tuple[tuple[str, Kind], ...] = (
 
 
 class Envelope(msgspec.Struct, frozen=True):
-    """The JSON object of the contract. Where a publisher's language writes an absent text as null, it is absent."""
+    """The JSON object of the contract. Where a publisher's language writes an absent text as null, it is absent.
+
+    So is any other thing in the place of a text that only says more about the message. `hops` is none of these: who
+    overlooks it passes a message on in a circle.
+    """
 
     v: int = 1
     id: str | None = None
@@ -45,9 +49,9 @@ class Envelope(msgspec.Struct, frozen=True):
     urls: tuple[str, ...] = ()
     all: bool = False
     soft: bool = False
-    reply: str | None = None
-    journal: str | None = None
-    traceparent: str | None = None
+    reply: object = None
+    journal: object = None
+    traceparent: object = None
     hops: int | None = None
 
 
@@ -124,12 +128,16 @@ def _message(envelope: Envelope, targets: tuple[Target, ...], rejected: tuple[Re
         id=envelope.id or "",
         ts=envelope.ts,
         source=envelope.source or "",
-        reply=envelope.reply or "",
-        journal=envelope.journal or "",
-        traceparent=envelope.traceparent or "",
+        reply=_text(envelope.reply),
+        journal=_text(envelope.journal),
+        traceparent=_text(envelope.traceparent),
         rejected=rejected,
         hops=envelope.hops or 0,
     )
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
 
 
 def _parse(payload: bytes) -> Envelope:

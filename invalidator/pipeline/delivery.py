@@ -37,6 +37,9 @@ class Delivery(Protocol):
     def turn(self, now: float) -> Sequence[Gap]:
         """Do what is due. Returns Gaps that were found on another way than by the subscription."""
 
+    def is_crowded(self) -> bool:
+        """Whether no more should be heard for a moment: what was heard has to be made sure of first."""
+
     def next_due(self, now: float) -> float:
         """Seconds until `turn` should be called."""
 
@@ -85,6 +88,10 @@ class PubSub:
         """See Delivery."""
         del now
         return ()
+
+    def is_crowded(self) -> bool:
+        """See Delivery."""
+        return False
 
     def next_due(self, now: float) -> float:
         """See Delivery."""

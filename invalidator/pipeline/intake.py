@@ -6,11 +6,13 @@ So is what is right and not for this worker: what it ignores, and what it has he
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from invalidator.errors import DecodeError
 from invalidator.logs import Logger, Occasionally
 from invalidator.messages import Invalidation, Message
+from invalidator.pipeline.declined import Declined, place_in
 from invalidator.pipeline.repeats import Repeats
 from invalidator.slots import clock
 
@@ -46,6 +48,7 @@ class Intake:
         self._given_up = given_up
         self._gave_up = given_up()
         self._repeats = Repeats()
+        self._turned_away = Declined()
         self._declined = declined
         self._slots = slots
         self._tap = tap
@@ -61,14 +64,14 @@ class Intake:
             try:
                 invalidation = self._decode(message)
             except DecodeError as error:
-                self.reject(error.reason, message, str(error))
-                if error.message:
-                    self._declined(error.message, "rejected", error.reason)
+                if self._is_new(error.message.journal if error.message else place_in(message.payload)):
+                    self._refuse(message, error)
                 if self._tap.on:
                     self._tap.heard(message, Invalidation((), rejected=(error.reason,)))
                 continue
             if ignored := self._ignoring.reason(invalidation):
-                self._ignore(invalidation, ignored)
+                if self._is_new(invalidation.journal):
+                    self._ignore(invalidation, ignored)
                 if self._tap.on:
                     self._tap.heard(message, invalidation, ignored=ignored)
                 continue
@@ -81,15 +84,23 @@ class Intake:
         self._slots.last_message(time.time())
         return invalidations
 
-    def read(self, message: Message, *, again: bool) -> Invalidation | None:
-        """What one from the journal asks for; None if that is nothing. `again`: it has been counted before."""
+    def read(self, message: Message, at: str, *, again: bool) -> Invalidation | None:
+        """What one from the journal asks for, which stands there at `at`; None if that is nothing.
+
+        One that was not heard is received here. `again`: that has been done before.
+        """
         try:
             invalidation = self._decode(message)
         except DecodeError as error:
-            if not again:
-                self.reject(error.reason, message, str(error))
+            if not again and self._turned_away.read(at):
+                self._slots.add("received")
+                self._refuse(message, error)
             return None
-        return None if self._ignoring.reason(invalidation) else invalidation
+        ignored = self._ignoring.reason(invalidation)
+        if ignored and not again and self._turned_away.read(at):
+            self._slots.add("received")
+            self._ignore(invalidation, ignored)
+        return None if ignored else replace(invalidation, journal=at)
 
     def is_repeat(self, invalidation: Invalidation, now: float) -> bool:
         """Whether the same has been taken in a moment ago. `now` is in monotonic seconds."""
@@ -102,6 +113,18 @@ class Intake:
             return self._repeats.is_repeat(invalidation, now)
         self._ignore(invalidation, "duplicate")
         return True
+
+    def _is_new(self, at: str) -> bool:
+        """Whether one that is not acted on has not been read before; it is a duplicate, if it has."""
+        if self._turned_away.heard(at):
+            return True
+        self._slots.add("ignored:duplicate")
+        return False
+
+    def _refuse(self, message: Message, error: DecodeError) -> None:
+        self.reject(error.reason, message, str(error))
+        if error.message:
+            self._declined(error.message, "rejected", error.reason)
 
     def _ignore(self, invalidation: Invalidation, reason: IgnoreReason) -> None:
         self._slots.add(f"ignored:{reason}")

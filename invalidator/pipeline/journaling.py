@@ -57,6 +57,9 @@ def make_delivery(
         kept=kept,
         changed=frozenset(name for name, word in setups.items() if kept and kept.setups.get(name, word) != word),
     )
+    if kept is None and not file.is_lost and not flush_on_start:
+        said = "the first start, or state_dir was lost: what was missed since is not known; flush_on_start is false"
+        log.warning("cursors.none", file=str(file.path), detail=said, then="nothing is flushed")
     flush_on_start = flush_on_start or file.is_lost  # and nothing of what a worker has missed whose cursors are spoilt
     return Journaled(
         journal, dispatcher, intake.is_repeat, slots, settings.heartbeat, log, flush_on_start=flush_on_start
@@ -64,6 +67,6 @@ def make_delivery(
 
 
 def _setup(topology: Topology, lane: LaneSpec) -> str:
-    """A word for what this backend is: for another server, for another name of its keys or after a rehearsal, another."""
+    """A word for what this backend is: another one for another server, for other names of keys, after a rehearsal."""
     shown = topology.backends[lane.backend].model_dump(mode="json")
     return hashlib.sha256(json.dumps([shown, lane.dry_run], sort_keys=True).encode()).hexdigest()[:16]

@@ -132,6 +132,8 @@ class Resends:
         self._done: dict[str, int] = {}
         self._running: dict[str, tuple[int, list[Resend]]] = {}
         self._inherited: set[str] = set()
+        self._joined: dict[str, Retried] = {}
+        """What had been done for a backend when it was ordered once more, before that was over."""
 
     def inherit(self, backends: Iterable[str]) -> None:
         """An elder process of this worker could not wait for these: what it had for them is in their boxes.
@@ -139,6 +141,16 @@ class Resends:
         Nobody has refused that, and a planned replacement must cost nothing: it is tried again unasked.
         """
         self._inherited.update(backends)
+
+    def inherit_from_disk(self, lanes: Iterable[Lane]) -> None:
+        """The same of a process that ended before this one began: what it was stopped in is in their boxes.
+
+        A box is tried again as a whole: what was refused in it is refused once more. To be asked at the start, and not
+        of a dry run, which would end them and purge nothing.
+        """
+        self.inherit(
+            lane.policy.backend for lane in lanes if not lane.policy.dry_run and lane.dead_letters.has_unfinished()
+        )
 
     def turn(self, wanted: Mapping[str, int], dispatcher: Dispatcher, now: float) -> list[Retried]:
         """Go on with what is wanted, backend by backend. Returns those that have come to an end."""
@@ -157,6 +169,8 @@ class Resends:
                 del self._running[backend]
                 self._done[backend] = max(number, self._done.get(backend, 0))
                 ended.append(self._sum(backend, number, resends))
+                if wanted.get(backend, 0) > number:
+                    self._joined[backend] = ended[-1]
         return ended
 
     def _begin(self, backend: str, number: int, dispatcher: Dispatcher) -> None:
@@ -166,12 +180,13 @@ class Resends:
             resend.begin()
 
     def _sum(self, backend: str, number: int, resends: list[Resend]) -> Retried:
+        before = self._joined.pop(backend, None) or Retried(backend=backend, number=number)
         report = Retried(
             backend=backend,
             number=number,
-            tried=sum(resend.tried for resend in resends),
-            died=sum(resend.died for resend in resends),
-            garbage=sum(resend.garbage for resend in resends),
+            tried=before.tried + sum(resend.tried for resend in resends),
+            died=before.died + sum(resend.died for resend in resends),
+            garbage=before.garbage + sum(resend.garbage for resend in resends),
             error=next((resend.error for resend in resends if resend.error), ""),
         )
         say = self._log.error if report.error else self._log.info

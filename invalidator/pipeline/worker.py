@@ -143,14 +143,16 @@ class Worker:
         self._liaison.turn(now, self._subscriber, self._delivery, self._dispatcher)
         self._inherit(now)
         self._surroundings.sideline.turn()
-        for arrived in self._subscriber.turn(now):  # arrives
+        for arrived in self._subscriber.turn(now, hold=self._delivery.is_crowded()):  # arrives
             if isinstance(arrived, Gap):
                 self._gap(arrived, now)
             else:
                 invalidations = self._intake.take(arrived)  # decoded
                 self._delivery.heard(invalidations, now)  # coalesced and dispatched, lane by lane
         for gap in self._delivery.turn(now):
-            self._declare(gap)
+            # One outage is one Gap: this is declared when the subscription is back, and is repaired already.
+            if self._subscriber.state == "live":
+                self._declare(gap)
         self._dispatcher.turn()  # purged and acknowledged: here, or on the lanes' own threads
         self._publishers.turn(now)
         self._liaison.unheard(self._publishers.trouble)

@@ -33,6 +33,7 @@ class Breaks:
         self._has_place = has_place
         self._lost_server = has_place and not book.server
         self._forgiven = False
+        self._in_gap = True  # the start
         self._found: list[Gap] = []
 
     def found(self) -> list[Gap]:
@@ -42,6 +43,7 @@ class Breaks:
 
     def gap(self) -> None:
         """The subscription was interrupted: a server that does not say which one it is may be another one now."""
+        self._in_gap = True
         self._lost_server = self._lost_server or not self._book.server
 
     def answered_by(self, server: str) -> None:
@@ -55,7 +57,7 @@ class Breaks:
         if not server and not self.is_readable:
             said = "INFO is refused: after each Gap, and at each start, it may be another dataset and is taken for one"
             self._log.warning("journal.server_unknown", detail=said)
-        self._book.server, self._lost_server = server, False
+        self._book.server, self._lost_server, self._in_gap = server, False, False
         self._has_place = self.is_readable = True
 
     def read_on(self) -> None:
@@ -90,4 +92,5 @@ class Breaks:
                 self._log.error("journal.broken", kind=kind, at=at, lanes=", ".join(lanes), then=then)
         gap = Gap("role" if kind == "dataset" else "trimmed", self.now, self.now)
         self._readership.flush(readers, gap, self.now)
-        self._found.append(gap)
+        if not (kind == "dataset" and self._in_gap):  # one outage is one Gap, and it has been told of
+            self._found.append(gap)

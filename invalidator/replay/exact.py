@@ -112,6 +112,7 @@ class Journaled:
         self._readership.tell(other, now, number)
         if new:
             self._tail.hurry(now + SOON)
+        # Only while the journal cannot be read, or before it was: else `is_crowded` has come first.
         for heard in self._hearing.overflow():
             if self._stream.since is None:
                 self._tell_who_was_left_out(heard)
@@ -130,6 +131,8 @@ class Journaled:
                     # Its entry is heard, and need be given to nobody: what it repeats has been given to all.
                     if not self._is_repeat(invalidation, now):
                         new.append(invalidation)
+                case "read":
+                    pass  # it was dispatched when it was read
                 case "known":
                     self._slots.add("ignored:duplicate")
                 case "unjournaled":
@@ -165,9 +168,14 @@ class Journaled:
         self._stop_waiting(now)
         if missed := self._hearing.overdue(now - self._deadline):
             self._slots.add("missed", missed)
+            self._slots.add("received", missed)  # those that are heard after all have been counted there
         if self._breaks.is_readable and self._tail.position:
             self._book.turn(self._readership.readers, now)
         return self._breaks.found()
+
+    def is_crowded(self) -> bool:
+        """See Delivery."""
+        return self._hearing.is_crowded and self._tail.position is not None and self._stream.since is None
 
     def next_due(self, now: float) -> float:
         """See Delivery."""
@@ -199,6 +207,7 @@ class Journaled:
         deadline = max(deadline, clock() + LAST_WRITE)  # a backend that hangs may have taken all of the time
         if self._tail.position and not self._book.close(self._readership.readers, deadline):
             self._log.error("cursors.cut_off", error=self._book.trouble or "the disk was too slow")
+        self._slots.add("received", self._hearing.unheard())
         self._stream.close()
 
     def _begin(self, changed: Collection[str]) -> None:
@@ -244,22 +253,25 @@ class Journaled:
             self._log.warning("gap.flushed", cause=gap.cause, why=self._stream.trouble[1])
             self._readership.flush(list(self._readership), gap, now)
 
-    def _read(self, chunk: Chunk, before: Position, asked: float) -> None:
+    def _read(self, chunk: Chunk, before: Position, asked: float) -> float:
         self._breaks.read_on()
         for reader in self._readership.followers:
             reader.begin(before)
         passage = list(self._excerpt.of(chunk.entries, again=False))
         numbers = {at: self._hearing.read(at, invalidation, self._now) for at, invalidation in passage}
         heard = {at: number for at, number in numbers.items() if number}
-        if passage and (fresh := self._readership.hand_out(passage, heard, self._now, before)):
-            self._slots.add("received", fresh)
+        if passage and self._readership.hand_out(passage, heard, self._now, before):
             self._slots.last_message(time.time())
+            for reason in [reason for at, one in passage if at not in heard for reason in one.rejected]:
+                self._slots.add(f"rejected:{reason}")
         for reader in self._readership.followers:
             reader.reached(chunk.position)
         if chunk.ends:
             self._read_to_the_end(asked)
         if len(self._hearing):
             self._tail.hurry(self._now + SOON)
+        # What will be heard anyway need not be read before; hearing takes the loop's time, too.
+        return SOON if self._hearing.is_overtaken(self._now - self._deadline) else 0.0
 
     def _read_to_the_end(self, asked: float) -> None:
         absent = self._hearing.absent(asked)

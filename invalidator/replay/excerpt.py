@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from invalidator.messages import Message
@@ -32,6 +31,6 @@ class Excerpt:
                 if not again:
                     self._intake.reject("shape", _NO_MESSAGE, f"the entry {at} of the journal is no message")
             elif self._glob.matches(message.channel):
-                decoded = self._intake.read(message, again=again)
+                decoded = self._intake.read(message, str(at), again=again)
                 if decoded:
-                    yield at, replace(decoded, journal=str(at))
+                    yield at, decoded

@@ -17,10 +17,12 @@ if TYPE_CHECKING:
 
 MOST_HEARD = 20_000
 """Messages that wait for their entry to be read. Each is kept as a whole: it may turn out to have none."""
+CROWD = MOST_HEARD // 2
+"""Messages from which on the journal is read first: what else is there to hear waits in its bytes, and none is lost."""
 MOST_READ = 100_000
 """Entries that wait to be heard, and as many that have waited too long."""
 
-Verdict = Literal["new", "known", "unjournaled"]
+Verdict = Literal["new", "read", "known", "unjournaled"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,18 +44,40 @@ class Hearing:
         self._unheard: dict[EntryId, tuple[float, int]] = {}
         self._missed: dict[EntryId, int] = {}
         self._farthest = ZERO
+        self._forgotten = ZERO
+        self._met: tuple[EntryId, float] = ZERO, float("-inf")
         self._overdue = 0
 
     def __len__(self) -> int:
         """How many messages were heard whose entry was not read yet."""
         return len(self._heard)
 
+    @property
+    def is_crowded(self) -> bool:
+        """Whether so many have been heard that their entries should be read before more is."""
+        return len(self._heard) >= min(CROWD, self._most_heard)
+
+    def is_overtaken(self, since: float) -> bool:
+        """Whether much more has been read than was heard so far, which was as late as this second."""
+        last, when = self._met
+        return when >= since and len(self._unheard) > CROWD and next(iter(self._unheard)) > last
+
     def hear(self, invalidation: Invalidation, number: int, now: float) -> Verdict:
-        """A message has been heard: is it new, and to be read as well; was it read before; or is it in no journal?"""
+        """A message has been heard: is it new, and to be read as well; or is it in no journal?
+
+        Or it was read before; or it is known, from having been heard before, or from being given up as missed.
+        """
         at = parse_id(invalidation.journal)
         if at is None:
             return "unjournaled"
-        if self._was_read(at, _content(invalidation)):
+        content = _content(invalidation)
+        if at in self._unheard and self._unheard[at][1] == content:
+            del self._unheard[at]
+            self._met = at, now
+            return "read"
+        if self._missed.get(at) == content:
+            del self._missed[at]
+            self._met = at, now
             return "known"
         if at in self._heard:
             return "known" if self._heard[at].invalidation == invalidation else "unjournaled"
@@ -65,8 +89,10 @@ class Hearing:
         heard = self._heard.get(at)
         if heard and heard.invalidation == invalidation:
             del self._heard[at]
+            self._met = at, heard.at
             return heard.number
-        if at > self._farthest:  # what is read for the second time, after a break, nobody can hear any more
+        # What is read for the second time, after a break, nobody can hear any more; and what was forgotten was heard.
+        if at > self._farthest and at > self._forgotten:
             self._farthest = at
             self._unheard[at] = now, _content(invalidation)
             if len(self._unheard) > self._most_read:
@@ -78,26 +104,34 @@ class Hearing:
 
         A true one is added to it before it is published.
         """
+        self._forgotten = ZERO
         found = [at for at, heard in self._heard.items() if heard.at < asked]
         return [self._heard.pop(at) for at in found]
 
     def overflow(self) -> list[Heard]:
-        """Those for which there is no room any more, the oldest: when their entry is read, it is as if never heard."""
-        excess = len(self._heard) - self._most_heard
-        return [self._heard.pop(at) for at in list(islice(self._heard, max(0, excess)))]
+        """Those for which there is no room any more, the oldest: when their entry is read, they are purged again."""
+        excess = list(islice(self._heard, max(0, len(self._heard) - self._most_heard)))
+        self._forgotten = max((self._forgotten, *excess))
+        return [self._heard.pop(at) for at in excess]
 
     def overdue(self, since: float) -> int:
-        """How many entries that were read before this second have not been heard, beyond those told before."""
+        """How many entries that were read before this second have not been heard, beyond those told before.
+
+        While messages come, one behind the last is not missed yet: under a burst, hearing may take many seconds longer.
+        """
+        last, when = self._met
         for at in [at for at, _ in takewhile(lambda item: item[1][0] < since, self._unheard.items())]:
+            if when >= since and at > last:
+                break  # they are in their order, and so are all that follow
             self._give_up(at)
         overdue, self._overdue = self._overdue, 0
         return overdue
 
-    def _was_read(self, at: EntryId, content: int) -> bool:
-        if at in self._unheard and self._unheard[at][1] == content:
-            del self._unheard[at]
-            return True
-        return self._missed.get(at) == content and self._missed.pop(at, None) is not None
+    def unheard(self) -> int:
+        """How many entries have been read and not been heard, and are not overdue. They are forgotten."""
+        count = len(self._unheard)
+        self._unheard.clear()
+        return count
 
     def _give_up(self, at: EntryId) -> None:
         # Missed, as far as we know; but it may be late, and is no reason then to purge for the second time.

@@ -22,7 +22,8 @@ class Tail:
     """Looks again and again: soon after something was heard, at once while there is more, seldom when all is quiet.
 
     `position` is None until it is known where to begin. `read` is called with each chunk, the place before it and when
-    it was asked for, `breaks` is told when what was to be read is not all there. `moved` is when it last went on.
+    it was asked for, and says for how many seconds there is no need of the next. `breaks` is told when what was to be
+    read is not all there. `moved` is when it last went on.
     """
 
     def __init__(
@@ -30,7 +31,7 @@ class Tail:
         stream: Stream,
         interval: float,
         breaks: Breaks,
-        read: Callable[[Chunk, Position, float], None],
+        read: Callable[[Chunk, Position, float], float],
     ) -> None:
         self.position: Position | None = None
         self.moved = 0.0
@@ -71,9 +72,9 @@ class Tail:
         before, found = self.position, judge(self.position, sight.look, sight.count, self._excused)
         if isinstance(found, Chunk):
             self._go_to(found.position)
-            self._read(found, before, sight.asked)
+            pause = self._read(found, before, sight.asked)
             if not found.ends:
-                self.hurry()
+                self.hurry(self._now + pause)
         else:
             self._excused = sight.look.deleted
             self._go_to(OLDEST)

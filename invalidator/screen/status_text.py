@@ -7,7 +7,18 @@ from typing import TYPE_CHECKING
 
 from invalidator.screen.paint import Line, Piece, line, plain
 from invalidator.screen.text import ago, by, count, duration, fit, latency, left, moment, rate, right, visible, width
-from invalidator.screen.words import by_backend, gaps, handover, has_failed, losses, sentences, skipped
+from invalidator.screen.words import (
+    behind,
+    by_backend,
+    gaps,
+    handover,
+    has_failed,
+    losses,
+    put_off,
+    sentences,
+    shortcomings,
+    skipped,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -21,6 +32,8 @@ _NUMBER = 9
 _NUMBERS = ("pending", "purged", "p50", "p99")
 _LAST = 23
 """`dry run, 999.9k skipped`."""
+_SENTENCE = 240
+"""Columns of the longest that we say ourselves."""
 _SHORTEST = 8
 """Columns of a name: less tells nobody which it is."""
 
@@ -49,18 +62,20 @@ def head(status: Status, columns: int) -> Iterator[Line]:
 
 
 def troubles(status: Status, columns: int) -> Iterator[Line]:
-    """A sentence for each thing that is wrong, over as many lines as it takes, but no more than three."""
+    """A sentence for each thing that is wrong, over as many lines as it takes, but not without end."""
     for trouble in sentences(status):
-        yield from _sentence(trouble, columns, "bad")
+        yield from sentence(trouble, columns, "bad")
     if not status.reload.ok:
         text, _, more = status.reload.error.partition("\n")
         rest = f" (and {more.count(chr(10)) + 1} more)" if more else ""
         at = moment(status.reload.at, status.now)
-        yield from _sentence(f"not reloaded at {at}{rest}: {text}", columns, "warning")
+        yield from sentence(f"not reloaded at {at}{rest}: {text}", columns, "warning")
 
 
-def _sentence(text: str, columns: int, tone: Tone) -> Iterator[Line]:
-    wrapped = textwrap.wrap(visible(text), columns - 2, max_lines=3, placeholder=" …")
+def sentence(text: str, columns: int, tone: Tone, rows: int = 0) -> Iterator[Line]:
+    """`! what is the matter`, over so many lines at most; 0: as many as a sentence of ours with its reason takes."""
+    rows = rows or max(3, _SENTENCE // columns)
+    wrapped = textwrap.wrap(visible(text), columns - 2, max_lines=rows, placeholder=" …")
     for number, part in enumerate(wrapped):
         yield line(Piece(f"{'  ' if number else '! '}{part}", tone))
 
@@ -69,15 +84,13 @@ def drawn_worker(worker: Worker, now: float, columns: int) -> Iterator[Line]:
     """One worker, and its lanes."""
     yield from worker_lines(worker, now, columns)
     facts = [f"last message {ago(worker.last_message, now)}", f"gaps {gaps(worker)}"]
-    if worker.heartbeat == "ping":
-        facts.append(f"heartbeat ping only: {visible(worker.heartbeat_detail)}")
     if worker.restarts:
         facts.append(f"restarts {by(worker.restarts)}")
     if worker.handover:
         facts.append(handover(worker.handover))
     yield from _flowing([Piece(f"  {fact}") for fact in facts], columns)
-    if worker.unheard:
-        yield from _sentence(f"publish --wait {worker.unheard}", columns, "warning")
+    for text in shortcomings(worker):
+        yield from sentence(text, columns, "warning")
     yield lane_head(columns)
     yield from lane_lines(worker, now, columns)
 
@@ -132,19 +145,34 @@ def lane_lines(worker: Worker, now: float, columns: int) -> Iterator[Line]:
         if len(servers) == 1:
             name = " ".join(filter(None, (backend.backend, backend.node)))
             yield line(_counts(name, backend, columns), "  ", last(backend, now))
+            yield from _waits(backend, columns)
         else:
             # The counts are those of all of them: beside the first one, they would be taken for its own.
             yield line(_counts(backend.backend, backend, columns))
             for lane in servers:
                 node = left(lane.node, _room(columns) - 2) + right(count(lane.pending_here), _NUMBER)
                 yield line(f"    {node}{' ' * (_shown(columns) - 1) * _NUMBER}  ", last(lane, now))
+                yield from _waits(lane, columns)
         if given_up := losses(backend):
-            yield line("    ", Piece(fit(f"{given_up}: see invalidator deadletter list", columns - 4), "warning"))
+            kept = any(lane.dead_letters for lane in servers)  # some may have been tried again since
+            text = f"{given_up}: see invalidator deadletter list" if kept else f"{given_up}; no dead letters are left"
+            yield line("    ", Piece(fit(text, columns - 4), "warning"))
 
 
 def lane_height(worker: Worker) -> int:
     """How many `lane_lines` there are."""
-    return sum(len(servers) + (len(servers) > 1) + bool(losses(servers[0])) for servers in by_backend(worker))
+    groups = by_backend(worker)
+    heads = sum((len(servers) > 1) + bool(losses(servers[0])) for servers in groups)
+    return heads + len(worker.lanes) + sum(map(len, map(_waiting, worker.lanes)))
+
+
+def _waits(lane: Lane, columns: int) -> Iterator[Line]:
+    for text in _waiting(lane):
+        yield line("    ", Piece(fit(text, columns - 4), "warning"))
+
+
+def _waiting(lane: Lane) -> list[str]:
+    return [text for text in (behind(lane), put_off(lane)) if text]
 
 
 def _counts(name: str, lane: Lane, columns: int) -> str:
@@ -164,8 +192,6 @@ def last(lane: Lane, now: float) -> Piece:
         return Piece(f"{fit(failure.reason, _LAST - 11)} {ago(failure.at, now)}", "bad")
     if lane.flush_owed:
         return Piece("flush owed", "warning")
-    if lane.behind is not None:
-        return Piece(f"behind {duration(lane.behind)}", "warning")
     return Piece(f"purged {ago(lane.last_purge, now)}" if lane.last_purge else "nothing yet")
 
 

@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING
 
 from invalidator.screen.paint import Line, Piece, line
-from invalidator.screen.status_text import lane_head, lane_height, lane_lines
+from invalidator.screen.status_text import lane_head, lane_height, lane_lines, sentence
 from invalidator.screen.text import count, duration, left, plural, rate, right, width
 from invalidator.screen.words import (
     STATE_TONES,
@@ -19,6 +19,7 @@ from invalidator.screen.words import (
     lane_tone,
     losses,
     pending,
+    put_off,
     sentences,
     standing,
     summary,
@@ -34,12 +35,12 @@ if TYPE_CHECKING:
 MOST_TROUBLES = 5
 _TONES: dict[words.Tone, paint.Tone] = {"ok": "good", "warn": "warning", "bad": "bad", "idle": "dim"}
 _BLOCKS = "▁▂▃▄▅▆▇█"
-_NAME, _STANDING, _RATE = 20, 26, 9
+_NAME, _STANDING, _RATE = 20, 30, 9
 
 
 def frame(status: Status, columns: int, rows: int, silence: str = "") -> list[Line]:
     """At most `rows` lines. `silence` says since when nobody answers: the status is then what was said last."""
-    top = [_head(status, columns, silence), line(summary(status)), *_troubles(status)]
+    top = [_head(status, columns, silence), line(summary(status)), *_troubles(status, columns)]
     foot = line(Piece("q quits", "dim"))
     room = rows - len(top) - 3
     if room < 1:
@@ -58,12 +59,13 @@ def _head(status: Status, columns: int, silence: str) -> Line:
     return line(state, left(what, columns - width(state.text) - width(clock) - 1), " ", clock)
 
 
-def _troubles(status: Status) -> list[Line]:
+def _troubles(status: Status, columns: int) -> list[Line]:
     troubles = sentences(status)
     if not status.reload.ok:
         troubles.append(f"the last reload failed: {status.reload.error}")
     shown = troubles if len(troubles) <= MOST_TROUBLES else troubles[: MOST_TROUBLES - 1]
-    lines = [line(Piece(f"! {trouble}", "bad")) for trouble in shown]
+    # Its end says why: where there are few of them, they have room for it.
+    lines = [one for trouble in shown for one in sentence(trouble, columns, "bad", rows=2 if len(troubles) < 4 else 1)]
     if len(shown) < len(troubles):
         lines.append(line(Piece(f"! … and {plural(len(troubles) - len(shown), 'more trouble')}", "bad")))
     return lines
@@ -137,6 +139,7 @@ def _remarks(worker: Worker, now: float) -> Iterator[str]:
             said = [
                 lane.node,
                 breaker(lane, now),
+                put_off(lane),
                 losses(lane),
                 failure(lane.last_failure) if lane.last_failure else "",
             ]

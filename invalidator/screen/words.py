@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 Tone = Literal["ok", "warn", "bad", "idle"]
 STATE_TONES: dict[str, Tone] = {"running": "ok", "starting": "idle", "degraded": "bad", "stopping": "warn"}
+ORDINARY_WAIT = 5.0
+"""Seconds at most, from one failure of a backend to the next attempt."""
 _BREAKERS: dict[str, Tone] = {"open": "bad", "half-open": "warn"}
 
 
@@ -39,14 +41,13 @@ def handover(replaced: Handover) -> str:
     """How far a worker is with being replaced."""
     match replaced.state:
         case "waiting":
-            return "to be replaced when it is its turn"
+            return "waits to be replaced"
         case "starting":
             return "successor starting" if replaced.trouble is None else "successor not ready"
         case "draining":
             return "predecessor draining"
         case "backoff":
-            again = f", next try in {duration(replaced.next_try)}" if replaced.next_try else ""
-            return f"successor failed{again}"
+            return "successor failed"  # a sentence says why, and when it is tried again
 
 
 def lane_tone(lane: Lane) -> Tone:
@@ -76,6 +77,11 @@ def outcome(lane: Lane, now: float) -> str:
     return f"purged {ago(lane.last_purge, now)}" if lane.last_purge else "nothing purged yet"
 
 
+def put_off(lane: Lane) -> str:
+    """`asked again in 287 s`, of one that has to wait for longer than a lane does by itself."""
+    return f"asked again in {lane.next_try:.0f} s" if (lane.next_try or 0.0) > ORDINARY_WAIT else ""
+
+
 def skipped(lane: Lane) -> str:
     """`dry run, 20.0k skipped`, or `20.0k skipped` where a lane could purge nothing of it; nothing of one that purges.
 
@@ -95,6 +101,11 @@ def has_failed(lane: Lane) -> bool:
 def failure(failed: Failure) -> str:
     """`refused: connection refused`."""
     return f"{failed.reason}: {failed.detail}" if failed.detail else failed.reason
+
+
+def behind(lane: Lane) -> str:
+    """`12 min of the journal are still to come`: they are not among what is pending. Nothing of one that keeps up."""
+    return "" if lane.behind is None else f"{duration(lane.behind)} of the journal are still to come"
 
 
 def losses(lane: Lane) -> str:
@@ -120,6 +131,12 @@ def by_backend(worker: Worker) -> list[list[Lane]]:
     for lane in worker.lanes:
         groups.setdefault(lane.backend, []).append(lane)
     return list(groups.values())
+
+
+def shortcomings(worker: Worker) -> list[str]:
+    """What it lacks, and works without: a sentence for each."""
+    ping = f"heartbeat ping only: {worker.heartbeat_detail}" if worker.heartbeat == "ping" else ""
+    return [text for text in (ping, worker.unheard) if text]
 
 
 def pending(worker: Worker) -> int:

@@ -77,6 +77,7 @@ class Subscriber:
         self._refused_us = False
         self._live_since = now
         self._sounded = 0
+        self._holds = False
 
     def fileno(self) -> int | None:
         """The socket to wait for, if there is one and there is room for what it holds."""
@@ -108,7 +109,7 @@ class Subscriber:
 
     def next_due(self, now: float) -> float:
         """Seconds until `turn` should be called though nothing was received."""
-        if self._inbox.size:
+        if self._inbox.size and not self._holds:
             return 0.0
         if self.state == "connecting":
             return self._heartbeat.deadline
@@ -117,8 +118,12 @@ class Subscriber:
         echo = self._proof.next_due(now) if self._proof else float("inf")
         return min(self._silence.next_due(now), echo)
 
-    def turn(self, now: float) -> Sequence[Gap | list[Message]]:
-        """Do what is due, and hand on what has arrived, in the order in which it did."""
+    def turn(self, now: float, *, hold: bool = False) -> Sequence[Gap | list[Message]]:
+        """Do what is due, and hand on what has arrived, in the order in which it did.
+
+        `hold`: hand on nothing now. What arrives is kept, as bytes.
+        """
+        self._holds = hold
         if self._link is None:
             arrived = self._parse(now)  # what the last connection left, a slice at a time: the loop must go on beating
             self._pursue(now)
@@ -215,7 +220,7 @@ class Subscriber:
         events: list[Gap | list[Message]] = []
         messages: list[Message] = []
         try:
-            for _ in range(CHUNKS_AT_ONCE):
+            for _ in range(0 if self._holds else CHUNKS_AT_ONCE):
                 if (gets := self._inbox.next()) is None:
                     break
                 while (reply := gets()) is not False:

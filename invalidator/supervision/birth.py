@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import encodings.idna  # noqa: F401  each connection to a name looks it up: in a successor, that would take milliseconds
 import os
 import signal
 import sys

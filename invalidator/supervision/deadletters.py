@@ -143,7 +143,7 @@ def _verdict(wait: _Wait) -> Answer:
     if errors := [said.error for said in wait.ended if said.error]:
         return refused(f"some could not be read, and are where they were: {errors[0]}", EXIT_VERDICT_NO)
     tried, died, garbage = (sum(getattr(said, what) for said in wait.ended) for what in ("tried", "died", "garbage"))
-    text = f"tried again: {tried}; dead again: {died}"
+    text = f"tried again: {tried}; dead again: {died}" if tried or garbage else "nothing was left to be tried again"
     if garbage:
         text += f"; no letters, and kept apart: {garbage}"
     return refused(text, EXIT_VERDICT_NO) if died else done(text)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from invalidator.channel import LaneReport
 from invalidator.screen.text import moment
-from invalidator.screen.words import failure
+from invalidator.screen.words import failure, has_failed
 from invalidator.status import Failure, Handover, Lane, Reload, Status, Worker
 
 if TYPE_CHECKING:
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 SILENCE = 1.0
 """Seconds without a sign of life that are worth a word: a loop that turns gives four a second."""
+PATIENCE = 10.0
+"""Seconds for which a backend may have what waits for it be put off: a lane by itself asks again within 5."""
 
 
 @dataclass(slots=True)
@@ -78,11 +80,19 @@ def troubles_of(worker: Worker, now: float) -> Iterator[str]:
         name = f"{worker.name} → {lane.backend} {lane.node}".rstrip()
         if lane.breaker != "closed":
             since = moment(lane.breaker_since, now)
-            yield f"{name}: breaker {lane.breaker} since {since}{_because(lane.last_failure)}"
+            yield f"{name}: breaker {lane.breaker} since {since}{_because(lane.last_failure)}{_put_off(lane)}"
+        elif _put_off(lane):
+            why = lane.last_failure if has_failed(lane) else None
+            yield f"{name}: put off{_because(why)}{_put_off(lane)}"
         lost[lane.backend] = lane.ends.get("lost", 0)
     for backend, count in lost.items():
         if count:
             yield f"{worker.name} → {backend}: {count} invalidations are lost; see its log, and flush it by hand"
+
+
+def _put_off(lane: Lane) -> str:
+    """When it is asked again, if its server wants that to be later than a lane would by itself."""
+    return f", asked again in {lane.next_try:.0f} s" if (lane.next_try or 0.0) > PATIENCE else ""
 
 
 def _because(failed: Failure | None) -> str:
@@ -120,7 +130,7 @@ def _worker(child: Child, now: float, wall: float, redacted: Callable[[str], str
         rejected=_counted(words.worker, "rejected:"),
         rate=child.history.rate(),
         rates=child.history.rates(),
-        lanes=tuple(_lanes(child, words)),
+        lanes=tuple(_lanes(child, words, wall)),
     )
 
 
@@ -151,15 +161,15 @@ def _handover(child: Child, now: float) -> Handover | None:
     return Handover(state="waiting", reason=wanted.reason, trouble=wanted.trouble)
 
 
-def _lanes(child: Child, words: Snapshot) -> Iterator[Lane]:
+def _lanes(child: Child, words: Snapshot, wall: float) -> Iterator[Lane]:
     reports = child.current.contact.account.lanes if child.current else {}
     for spec in child.spec.backends:
         told = [lane for (backend, _), lane in reports.items() if backend == spec.backend]
         for one in told or [LaneReport(backend=spec.backend)]:
-            yield _lane(child, spec, one, words, alone=len(told) < 2)
+            yield _lane(child, spec, one, words, wall, alone=len(told) < 2)
 
 
-def _lane(child: Child, spec: LaneSpec, said: LaneReport, words: Snapshot, *, alone: bool) -> Lane:
+def _lane(child: Child, spec: LaneSpec, said: LaneReport, words: Snapshot, wall: float, *, alone: bool) -> Lane:
     name = spec.backend
     counts = words.backends[name]
     backend = child.topology.backends[name]
@@ -183,6 +193,7 @@ def _lane(child: Child, spec: LaneSpec, said: LaneReport, words: Snapshot, *, al
         breaker_since=said.breaker_since,
         flush_owed=said.flush_owed,
         behind=said.behind,
+        next_try=said.next_try - wall if said.next_try > wall else None,
         dead_letters=said.dead_letters,
         dry_run=spec.dry_run or backend.dry_run,
     )

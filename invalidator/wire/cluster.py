@@ -52,6 +52,11 @@ class ThroughCluster:
         refused = next((error for error in errors if isinstance(error, redis.AuthenticationError)), errors[-1])
         raise refused
 
+    @property
+    def nodes(self) -> tuple[Address, ...]:
+        """Those that are known since a connection was opened."""
+        return tuple(self._known)
+
     def open_at(self, address: Address, **options: Any) -> redis.Connection:
         """A connection to this node, not connected yet."""
         own = connection_options(self._settings) | over_tcp(self._settings.heartbeat.deadline)

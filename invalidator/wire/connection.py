@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import redis
 
 from invalidator.wire.identity import identify
+from invalidator.wire.options import UNINTRODUCED
 from invalidator.wire.route import route_to
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def connect(route: Route, name: str) -> Link:
 
     Raises redis.RedisError or OSError.
     """
-    connection = route.open(client_name=name)
+    connection = route.open(client_name=name, **UNINTRODUCED)
     try:
         connection.connect()
         server = identify(connection)

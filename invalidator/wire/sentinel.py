@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import redis
 
+from invalidator.slots import clock
 from invalidator.wire.former import Formers
 from invalidator.wire.identity import Address, exchange
 from invalidator.wire.options import UNINTRODUCED, connection_options, credentials, over_tcp, patience
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 _SHARE = 3
 """A Sentinel that hangs may cost this part of the deadline: there are others to ask."""
+_REST = 10.0
+"""Seconds for which one that did not answer is only asked where a majority is not to be had without it."""
 _GLANCE = 10
 """And a former master this part: nothing else is asked meanwhile."""
 
@@ -47,12 +50,14 @@ class ThroughSentinel:
         self._name = settings.url.master
         self._sentinels = [Address(host, port) for host, port in settings.url.hosts]  # who answered last comes first
         self._open: dict[Address, redis.Connection] = {}
+        self._silent: dict[Address, float] = {}
+        self._epoch = 0
         self.at: Address | None = None
         heartbeat = settings.heartbeat
         self._formers = Formers(self._glance_at, heartbeat.interval, heartbeat.deadline)
 
     def open(self, **options: Any) -> redis.Connection:
-        """See Route: to the master of the latest failover that a majority of the Sentinels knows of."""
+        """See Route: to the master of the latest failover that any Sentinel knows of."""
         master = self._master()
         if self.at and self.at != master:
             self._formers.left(self.at)
@@ -67,10 +72,10 @@ class ThroughSentinel:
             raise redis.ConnectionError(f"READONLY: Sentinel names {self.at} as the master, which says {server.role}")
 
     def is_current(self, connection: redis.Connection) -> bool:
-        """See Route. Asks one Sentinel, another one each time: any of them may be the last to know."""
+        """See Route. Asks one Sentinel, another one each time: any of them may be the first to know, or the last."""
         for answer in self._answers():
             self._sentinels.append(self._sentinels.pop(0))
-            return answer.master == (connection.host, connection.port)
+            return answer.epoch < self._epoch or answer.master == (connection.host, connection.port)
         raise redis.ConnectionError(f"no Sentinel answers for {self._name!r}")
 
     def was_astray(self) -> bool:
@@ -94,32 +99,43 @@ class ThroughSentinel:
     def _master(self) -> Address:
         answers: list[_Answer] = []
         errors: dict[Address, str] = {}
-        for answer in self._answers(errors):
-            answers.append(answer)
-            # No failover happens without a majority, so that one of these knows of the latest.
-            if len(answers) > len(self._sentinels) // 2:
+        for sentinel in sorted(self._sentinels, key=self._rests):
+            # All are asked, not a majority: for seconds, the one that led a failover alone knows how it has ended. Who
+            # asked the others would go back to the former master and be told to leave it, and each time is a Gap.
+            if self._rests(sentinel) and len(answers) > len(self._sentinels) // 2:
                 break
+            if answer := self._asked(sentinel, errors):
+                answers.append(answer)
         up = [answer for answer in answers if not answer.down]
         if not up:
             known = "all that do say it is down" if answers else "; ".join(f"{at}: {why}" for at, why in errors.items())
             raise redis.ConnectionError(f"no Sentinel knows a master {self._name!r}: {known}")
-        return max(up, key=lambda answer: answer.epoch).master
+        newest = max(up, key=lambda answer: answer.epoch)
+        self._epoch = newest.epoch
+        return newest.master
 
-    def _answers(self, errors: dict[Address, str] | None = None) -> Iterator[_Answer]:
+    def _answers(self) -> Iterator[_Answer]:
         for sentinel in list(self._sentinels):
-            try:
-                reply = self._ask(sentinel)
-            except (redis.RedisError, OSError) as error:
-                self._hang_up(sentinel)
-                self._sentinels.remove(sentinel)  # to the end: it has just cost us a timeout
-                self._sentinels.append(sentinel)
-                if errors is not None:
-                    errors[sentinel] = str(error) or type(error).__name__
-                continue
-            if answer := _answer(reply):
+            if answer := self._asked(sentinel, {}):
                 yield answer
-            elif errors is not None:
-                errors[sentinel] = str(reply)
+
+    def _asked(self, sentinel: Address, errors: dict[Address, str]) -> _Answer | None:
+        try:
+            reply = self._ask(sentinel)
+        except (redis.RedisError, OSError) as error:
+            self._hang_up(sentinel)
+            self._silent[sentinel] = clock()
+            self._sentinels.remove(sentinel)  # to the end: it has just cost us a timeout
+            self._sentinels.append(sentinel)
+            errors[sentinel] = str(error) or type(error).__name__
+            return None
+        self._silent.pop(sentinel, None)
+        if (answer := _answer(reply)) is None:
+            errors[sentinel] = str(reply)
+        return answer
+
+    def _rests(self, sentinel: Address) -> bool:
+        return clock() - self._silent.get(sentinel, float("-inf")) < _REST
 
     def _ask(self, sentinel: Address) -> object:
         connection = self._open.get(sentinel)

@@ -41,6 +41,13 @@ class Publisher:
         entry: Any = self.client.xadd(STREAM, {"channel": channel, "payload": payload(*keys)}, id=at)
         return entry.decode()  # type: ignore[no-any-return]
 
+    def publish_text(self, text: str, *, heard: bool = True, channel: str = CHANNEL) -> None:
+        """Both, of any payload; or the Stream alone."""
+        if heard:
+            self.client.eval(script.source(), 1, STREAM, channel, text)
+        else:
+            self.client.xadd(STREAM, {"channel": channel, "payload": text})
+
     def say(self, *keys: str, journal: str | None = None, channel: str = CHANNEL) -> None:
         """Pub/Sub alone, whatever it says of a journal."""
         message = json.loads(payload(*keys)) | ({"journal": journal} if journal is not None else {})

@@ -30,3 +30,10 @@ def make_backend(type: str, options: BackendOptions, context: BackendContext) ->
     vendor = Cloudflare(options)
     folder = options.limits_dir or context.state_dir
     return CdnBackend(options, vendor, shared(folder, vendor.limits, "cloudflare", *options.identity))
+
+
+@hookimpl
+def topology_applied() -> None:
+    """In the supervisor, before it forks: a worker that takes another's place is to hear again within milliseconds."""
+    import invalidator.cdn  # noqa: F401, PLC0415 -- see above
+    import invalidator_cloudflare.api  # noqa: F401, PLC0415

@@ -28,3 +28,9 @@ def make_backend(type: str, options: BackendOptions, context: BackendContext) ->
     from invalidator_http.backend import HttpBackend  # noqa: PLC0415 -- only a worker needs it
 
     return [HttpBackend(target, options) for target in options.targets]
+
+
+@hookimpl
+def topology_applied() -> None:
+    """In the supervisor, before it forks: a worker that takes another's place is to hear again within milliseconds."""
+    import invalidator_http.backend  # noqa: F401, PLC0415 -- see above

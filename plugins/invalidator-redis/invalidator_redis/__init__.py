@@ -28,3 +28,9 @@ def make_backend(type: str, options: BackendOptions, context: BackendContext) ->
     from invalidator_redis.backend import RedisBackend  # noqa: PLC0415 -- it loads redis-py, which only a worker needs
 
     return RedisBackend(options)
+
+
+@hookimpl
+def topology_applied() -> None:
+    """In the supervisor, before it forks: a worker that takes another's place is to hear again within milliseconds."""
+    import invalidator_redis.backend  # noqa: F401, PLC0415 -- see above
