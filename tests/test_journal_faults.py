@@ -77,6 +77,8 @@ def test_trimmed_past_the_cursor(run: Daemon, publisher: Publisher, store: Memca
     wait_until(lambda: gone(store, "users:lost", "users:kept"), 5, run.logs)
     run.wait_metric("invalidator_flushes_total", 1, cause="trimmed")
 
+    run.wait_metric("invalidator_gaps_total", 1, cause="trimmed")  # told of once the subscription is back
+
     assert breaks(run) == {"trimmed": 1}
     assert run.metrics().value("invalidator_gaps_total", cause="trimmed") == 1
 

@@ -150,8 +150,8 @@ class Worker:
                 invalidations = self._intake.take(arrived)  # decoded
                 self._delivery.heard(invalidations, now)  # coalesced and dispatched, lane by lane
         for gap in self._delivery.turn(now):
-            # One outage is one Gap: this is declared when the subscription is back, and is repaired already.
-            if self._subscriber.state == "live":
+            # One outage is one Gap: another server is told of when the subscription is back, and is repaired already.
+            if gap.cause != "role" or self._subscriber.state == "live":
                 self._declare(gap)
         self._dispatcher.turn()  # purged and acknowledged: here, or on the lanes' own threads
         self._publishers.turn(now)
