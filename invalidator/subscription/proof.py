@@ -116,6 +116,8 @@ class Proof:
 
     def verdict(self, pongs: int) -> Verdict | None:
         """Why not to believe in this connection any more."""
+        if self._sideline.was_astray():
+            self._doubt = self._doubt or Verdict("role", "a former master has taken messages until now")
         self._doubt = self._doubt or self._echoes.verdict(pongs)
         return self._doubt
 
@@ -156,8 +158,6 @@ class Proof:
                 self._refused(nonce, outcome)
             return
         *echo, audited = (*outcome.replies, None) if question is None else outcome.replies
-        if outcome.astray:
-            self._doubt = self._doubt or Verdict("role", "a former master has taken messages until now")
         if echo:
             self._taken(nonce, echo[0], outcome)
         if question and (finding := self._audit.finding(question, audited, outcome.server)):

@@ -29,6 +29,9 @@ _REST = 10.0
 """Seconds for which one that did not answer is only asked where a majority is not to be had without it."""
 _GLANCE = 10
 """And a former master this part: nothing else is asked meanwhile."""
+_LONGEST_LOOK, _LONGEST_REST = 0.3, 3.0
+"""Seconds that a look at a former master takes, and between two, at most: one that is back is a master for 8 seconds
+(Sentinel waits four of its own periods), and to be seen in that time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,15 +55,18 @@ class ThroughSentinel:
         self._open: dict[Address, redis.Connection] = {}
         self._silent: dict[Address, float] = {}
         self._epoch = 0
+        self._knows_best = self._sentinels[0]
         self.at: Address | None = None
         heartbeat = settings.heartbeat
-        self._formers = Formers(self._glance_at, heartbeat.interval, heartbeat.deadline)
+        self._formers = Formers(self._glance_at, heartbeat.interval, min(heartbeat.deadline, _LONGEST_REST))
 
     def open(self, **options: Any) -> redis.Connection:
         """See Route: to the master of the latest failover that any Sentinel knows of."""
         master = self._master()
         if self.at and self.at != master:
             self._formers.left(self.at)
+        for former in self._astray():
+            self._formers.named(former)
         self._formers.chosen(master)
         self.at = master
         return self._connection(master, options)
@@ -94,10 +100,11 @@ class ThroughSentinel:
         return redis.Connection(host=to.host, port=to.port, db=self._settings.url.database, **own)
 
     def _glance_at(self, former: Address) -> redis.Connection:
-        return self._connection(former, {**UNINTRODUCED, **patience(self._settings.heartbeat.deadline / _GLANCE)})
+        limits = patience(min(self._settings.heartbeat.deadline / _GLANCE, _LONGEST_LOOK))
+        return self._connection(former, {**UNINTRODUCED, **limits})
 
     def _master(self) -> Address:
-        answers: list[_Answer] = []
+        answers: dict[Address, _Answer] = {}
         errors: dict[Address, str] = {}
         for sentinel in sorted(self._sentinels, key=self._rests):
             # All are asked, not a majority: for seconds, the one that led a failover alone knows how it has ended. Who
@@ -105,14 +112,34 @@ class ThroughSentinel:
             if self._rests(sentinel) and len(answers) > len(self._sentinels) // 2:
                 break
             if answer := self._asked(sentinel, errors):
-                answers.append(answer)
-        up = [answer for answer in answers if not answer.down]
+                answers[sentinel] = answer
+        up = {sentinel: answer for sentinel, answer in answers.items() if not answer.down}
         if not up:
             known = "all that do say it is down" if answers else "; ".join(f"{at}: {why}" for at, why in errors.items())
             raise redis.ConnectionError(f"no Sentinel knows a master {self._name!r}: {known}")
-        newest = max(up, key=lambda answer: answer.epoch)
+        self._knows_best = max(up, key=lambda sentinel: up[sentinel].epoch)
+        newest = up[self._knows_best]
         self._epoch = newest.epoch
         return newest.master
+
+    def _astray(self) -> Iterator[Address]:
+        """Replicas, says the Sentinel that knows best, which do not say so themselves: perhaps former masters.
+
+        A worker that starts while one is cut off has left none, and has to hear of it.
+        """
+        connection = self._open.get(self._knows_best)
+        if connection is None:
+            return
+        try:
+            replicas = exchange(connection, [("SENTINEL", "REPLICAS", self._name)])[0]
+        except (redis.RedisError, OSError):
+            self._hang_up(self._knows_best)
+            return
+        for replica in replicas if isinstance(replicas, list) else ():
+            fields = _fields(replica)
+            unheard = fields.get("master-host") == "?" or fields.get("role-reported") == "master"
+            if unheard and fields.get("port", "").isdigit():
+                yield Address(fields.get("ip", ""), int(fields["port"]))
 
     def _answers(self) -> Iterator[_Answer]:
         for sentinel in list(self._sentinels):

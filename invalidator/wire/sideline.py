@@ -35,13 +35,12 @@ class Answered:
     """The replies, one for each command: as Redis gave them, or the ResponseError that stands in the place of one.
 
     `asked` is the monotonic second at which they were sent, `server` who has answered; in a Cluster, commands with keys
-    may have been answered by others. `astray`: until then, others may have published at a former master.
+    may have been answered by others.
     """
 
     replies: tuple[object, ...]
     asked: float
     server: Identity
-    astray: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +60,7 @@ class Sideline:
         self._requests: queue.SimpleQueue[_Request | None] = queue.SimpleQueue()
         self._outcomes: deque[tuple[_Request, Answered | Refused]] = deque()
         self._waiting = 0
+        self._astray = False
         self._thread: threading.Thread | None = None
 
     def ask(
@@ -93,6 +93,16 @@ class Sideline:
             self._waiting -= 1
             request.then(outcome)
 
+    def was_astray(self) -> bool:
+        """Whether others have published at a former master until lately. Says so once.
+
+        It is of no request: the one whose turn it was to look may be another's, who would not know what it means.
+        """
+        if not self._astray:
+            return False
+        self._astray = False
+        return True
+
     def close(self) -> None:
         """End, once what was asked before has been answered. Does not wait for that."""
         self._requests.put(None)
@@ -123,7 +133,9 @@ class Sideline:
         server = self._hub.server
         if any(isinstance(reply, _NOT_HERE) for reply in replies):
             self._hub.hang_up()
-        return Answered(replies, asked, server, self._hub.was_astray())
+        if self._hub.was_astray():
+            self._astray = True
+        return Answered(replies, asked, server)
 
 
 def sideline_to(

@@ -1,0 +1,129 @@
+"""former.py: what publishers may have said to a master that is none to us is a Gap, whoever finds it and whenever."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+import pytest
+
+from invalidator.wire.former import Formers
+from invalidator.wire.identity import Address
+from invalidator.wire.sentinel import ThroughSentinel
+from tests.support.available import Watched, ask
+from tests.support.ear import DEADLINE, Ear, settings
+from tests.support.waiting import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import ExitStack
+    from pathlib import Path
+
+    import redis
+
+    from invalidator.wire.identity import Command
+
+OLD = Address("old", 6379)
+
+
+@pytest.fixture
+def watched(cleanup: ExitStack, folder: Callable[[str], Path]) -> Watched:
+    return cleanup.enter_context(Watched(folder("watched")))
+
+
+@pytest.fixture
+def listen(cleanup: ExitStack, watched: Watched, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Ear]:
+    def make(*, told: bool = True) -> Ear:
+        ear = Ear(settings(watched.url), echo=True)
+        cleanup.callback(ear.close)
+        if not told:
+            assert ear.sideline
+            route = cast("ThroughSentinel", ear.sideline._hub._route)
+            monkeypatch.setattr(route._formers, "named", lambda server: None)
+        ear.until(lambda: ear.gaps and ear.subscriber.shown.by == "echo")
+        return ear
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("roles", "told"),
+    [
+        (["slave"], [False]),
+        (["master", "master", "slave"], [False, False, True]),
+        ([None, "slave"], [False, True]),  # it was cut off, with whoever was connected to it
+        ([None, None, ""], [False, False, True]),  # cut off, and dead when the network was back
+        ([None, "", "slave"], [False, True, False]),  # once
+        (["", "slave"], [False, False]),  # the control: nobody was there, and it is a replica since
+        (["master", "", "master", "slave"], [False, True, False, True]),  # started again as what it was
+    ],
+)
+def test_one_that_was_a_master_or_out_of_sight_until_it_is_none_any_more_is_told_of_once(
+    monkeypatch: pytest.MonkeyPatch, roles: list[str | None], told: list[bool]
+) -> None:
+    said = iter(roles)
+    monkeypatch.setattr(Formers, "_role", lambda self, server: next(said))
+    formers = Formers(cast("Callable[[Address], redis.Connection]", None), interval=0.0, rest=0.0)
+    formers.left(OLD)
+    assert [formers.stepped_down() for _ in roles] == told
+
+
+def test_one_that_nobody_answers_for_at_a_closed_port_is_down_and_one_that_is_stopped_is_out_of_sight(
+    watched: Watched,
+) -> None:
+    route = ThroughSentinel(settings(watched.url))
+    here = Address("127.0.0.1", watched.master.port)
+    assert route._formers._role(here) == "master"
+    watched.master.stop()
+    assert route._formers._role(here) is None
+    watched.master.kill()
+    assert route._formers._role(here) == ""
+
+
+def test_that_a_former_master_has_stepped_down_is_no_secret_of_the_request_that_found_it(
+    watched: Watched, listen: Callable[..., Ear], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ear, deaf = listen(), listen()
+    for one in (ear, deaf):
+        asked = found_by_a_strangers_request(one, monkeypatch)
+        assert one.sideline
+        one.sideline.ask([("TIME",)], lambda _: None)  # a receipt, say, or a word of the worker's presence
+        if one is deaf:
+            monkeypatch.setattr(one.sideline, "was_astray", lambda: False)  # the control: only who asked is told
+        one.until(lambda asked=asked: (("TIME",),) in asked)  # type: ignore[misc]
+        one.turn_for(DEADLINE)
+    assert ear.causes == ["start", "role"]
+    assert deaf.causes == ["start"]
+
+
+def found_by_a_strangers_request(ear: Ear, monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """Have the look that follows TIME find a master that has stepped down. What is asked is in the list."""
+    assert ear.sideline
+    hub = ear.sideline._hub
+    asked: list[object] = []
+    exchange = hub.exchange
+
+    def recorded(commands: tuple[Command, ...]) -> tuple[object, ...]:
+        asked.append(commands)
+        return exchange(commands)
+
+    monkeypatch.setattr(hub, "exchange", recorded)
+    monkeypatch.setattr(hub, "was_astray", lambda: asked[-1] == (("TIME",),))
+    return asked
+
+
+def test_a_worker_that_starts_while_a_former_master_is_out_of_sight_hears_of_it_from_sentinel(
+    watched: Watched, listen: Callable[..., Ear]
+) -> None:
+    watched.master.stop()
+    wait_until(lambda: all(watched.named(one) == watched.replica.port for one in watched.sentinels), deadline=20)
+    ear, deaf = listen(), listen(told=False)  # the control: it knows of no master but those that it has left itself
+    assert ear.causes == ["start"]
+
+    watched.master.cont()
+    ask(watched.master.port, "PUBLISH", "cache:1", "lost")
+    ask(watched.master.port, "REPLICAOF", "127.0.0.1", watched.replica.port)
+    ear.until(lambda: ear.causes == ["start", "role"])
+    ask(watched.replica.port, "PUBLISH", "cache:1", "heard")
+    ear.until(lambda: ear.messages)
+    deaf.turn_for(2 * DEADLINE)
+    assert deaf.causes == ["start"]
