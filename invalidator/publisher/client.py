@@ -40,8 +40,18 @@ class Server:
         del key
         return self._client
 
-    def look_again(self) -> None:
-        """Somebody was asked who is the right one no more."""
+    def node(self, host: str, port: int) -> Redis:
+        """The one that another one has named. There are none: this URL names one server of a Cluster as if it were all.
+
+        Raises redis.RedisError.
+        """
+        from redis.exceptions import ClusterError  # noqa: PLC0415 -- see above
+
+        raise ClusterError(f"this is one node of a Cluster, and sends to {host}:{port}: redis+cluster:// follows")
+
+    def look_again(self, *, soon: bool = True) -> None:
+        """Somebody was asked who is the right one no more. Not `soon`: before the next call, with the time of that."""
+        del soon
 
     def close(self) -> None:
         """Give back the connections."""

@@ -41,6 +41,7 @@ class Cluster:
         self._connect = connect
         self._lock = threading.Lock()
         self._open: RedisCluster | None = None
+        self._is_old = False
 
     def at(self, key: str) -> Redis:
         """The owner of this key; any node, where there is none: what is published at one is heard at all of them.
@@ -48,15 +49,34 @@ class Cluster:
         Raises redis.RedisError or OSError when no node can be reached.
         """
         with self._lock, _told_apart():
+            if self._open and self._is_old:
+                self._open.nodes_manager.initialize()
             self._open = self._open or self._connect()
+            self._is_old = False
             cluster: Any = self._open
             node = cluster.get_node_from_key(key) if key else cluster.get_default_node()
             return cast("Redis", cluster.get_redis_connection(node))
 
-    def look_again(self) -> None:
-        """Somebody was asked who is the right one no more. Raises as `at`."""
+    def node(self, host: str, port: int) -> Redis:
+        """The one that another one has named. Raises as `at`."""
+        from redis.exceptions import ConnectionError as Unreachable  # noqa: PLC0415 -- see client.py
+
         with self._lock, _told_apart():
-            if self._open:
+            cluster: Any = self._open
+            node = cluster and cluster.get_node(host=host, port=port)
+            if not node:
+                raise Unreachable(f"a node of the Cluster has named {host}:{port}, which none has known before")
+            return cast("Redis", cluster.get_redis_connection(node))
+
+    def look_again(self, *, soon: bool = True) -> None:
+        """Somebody was asked who is the right one no more. Raises as `at`.
+
+        Not `soon`: before the next call, with the time of that. The map is left as it is, where nobody looks again: who
+        has waited in vain for a node that hangs, or is cut off, would ask the same one for ever.
+        """
+        with self._lock, _told_apart():
+            self._is_old = not soon
+            if self._open and soon:
                 self._open.nodes_manager.initialize()
 
     def close(self) -> None:

@@ -11,7 +11,7 @@ import time
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, TypeVar
 
 from invalidator.envelope import JOURNAL_KEEP, JOURNAL_STREAM, MAX_PAYLOAD, Head, check_channel, envelopes, ids_of
 from invalidator.errors import InvalidatorError, PublishError, UnreachableError
@@ -24,13 +24,15 @@ from invalidator.publisher.sending import Journaled, Outlet, Plain, Sent, slices
 from invalidator.publisher.waiting import RIGHTS, Patience, Roll
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from invalidator.messages import Kind
     from invalidator.presence import Presence
     from invalidator.publisher.client import Server
     from invalidator.publisher.cluster import Cluster
     from invalidator.reply import Reply
+
+T = TypeVar("T")
 
 DEFAULT_TIMEOUT = 2.0
 """Seconds that a write may be held up by a Redis that does not answer."""
@@ -171,8 +173,7 @@ class Publisher:
         audience: list[Presence] = []
         with ExitStack() as stack:
             try:
-                patience = stack.enter_context(Patience(self._connected().at(INDEX), self._timeout))
-                audience = patience.audience(channel)
+                patience, audience = self._once_more(lambda: self._attended(channel, stack))
                 head = replace(head, reply=patience.channel)
             except (exceptions.RedisError, OSError) as error:
                 # To know what became of it is worth less than that it happens.
@@ -210,27 +211,47 @@ class Publisher:
             text = "".join(f"\n  {line}" for line in lines)
             raise NotAppliedError(f"published, but not applied everywhere{when}:{text}", published, missing)
 
-    def _send(self, channel: str, payloads: Sequence[bytes]) -> list[Sent]:
+    def _attended(self, channel: str, stack: ExitStack) -> tuple[Patience, list[Presence]]:
+        """Where receipts will arrive, and from whom."""
+        patience = stack.enter_context(Patience(self._connected().at(INDEX), self._timeout))
+        return patience, patience.audience(channel)
+
+    def _once_more(self, attempt: Callable[[], T]) -> T:
         from redis import exceptions  # noqa: PLC0415 -- an application that never publishes never pays for it
 
         began = time.monotonic()
         try:
-            try:
-                return self._send_once(channel, payloads)
-            except exceptions.TimeoutError:
-                raise  # the time that a caller gives us is spent
-            except (exceptions.ConnectionError, exceptions.MovedError):
-                # Mostly a connection that idled while Redis restarted. Once more, if it cost nothing to find out.
-                if time.monotonic() - began > self._timeout / 4:
-                    raise
-                self._connected().look_again()
-                return self._send_once(channel, payloads)
+            return attempt()
+        except exceptions.TimeoutError:
+            self._connected().look_again(soon=False)
+            raise  # the time that a caller gives us is spent
+        except (exceptions.ConnectionError, exceptions.MovedError):
+            # Mostly a connection that idled while Redis restarted. Once more, if it cost nothing to find out.
+            if time.monotonic() - began > self._timeout / 4:
+                raise
+            self._connected().look_again()
+            return attempt()
+
+    def _send(self, channel: str, payloads: Sequence[bytes]) -> list[Sent]:
+        from redis import exceptions  # noqa: PLC0415 -- see above
+
+        try:
+            return self._once_more(lambda: self._send_once(channel, payloads))
         except (exceptions.RedisError, OSError) as error:
             why = explained(_words(error), user_of(self._url), channel, self._outlet.stream)
             raise UnreachableError(f"could not publish to {shown_url(self._url)}: {why}") from error
 
     def _send_once(self, channel: str, payloads: Sequence[bytes]) -> list[Sent]:
-        return self._outlet.send(self._connected().at(self._outlet.stream), channel, payloads)
+        from redis.exceptions import AskError, MovedError  # noqa: PLC0415 -- see above
+
+        server = self._connected()
+        try:
+            return self._outlet.send(server.at(self._outlet.stream), channel, payloads)
+        except MovedError:
+            raise
+        except AskError as move:
+            # The stream is moving, and for these it is there already. What was taken before is said twice.
+            return self._outlet.send(server.node(move.host, move.port), channel, payloads, asking=True)
 
     def _connected(self) -> Server | Cluster:
         with self._lock:

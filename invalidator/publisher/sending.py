@@ -29,8 +29,12 @@ class Plain:
 
     stream = ""
 
-    def send(self, client: Redis, channel: str, payloads: Sequence[bytes]) -> list[Sent]:
-        """Send these in one pipeline. Raises redis.RedisError or OSError for the first that failed."""
+    def send(self, client: Redis, channel: str, payloads: Sequence[bytes], *, asking: bool = False) -> list[Sent]:
+        """Send these in one pipeline. Raises redis.RedisError or OSError for the first that failed.
+
+        `asking`: of a node that does not own the stream's slot yet, and takes what is said so.
+        """
+        del asking  # what is only published has no slot
         pipeline = client.pipeline(transaction=False)
         for payload in payloads:
             pipeline.publish(channel, payload)
@@ -44,11 +48,11 @@ class Journaled:
     stream: str
     keep: int
 
-    def send(self, client: Redis, channel: str, payloads: Sequence[bytes]) -> list[Sent]:
+    def send(self, client: Redis, channel: str, payloads: Sequence[bytes], *, asking: bool = False) -> list[Sent]:
         """As `Plain.send`."""
         from redis import exceptions  # noqa: PLC0415 -- see client.py
 
-        replies = self._run(client, "EVALSHA", script.digest(), channel, payloads)
+        replies = self._run(client, ("EVALSHA", script.digest()), channel, payloads, asking)
         # Redis forgets scripts: at a restart, at a failover, when there are too many. EVAL needs no memory of it, and
         # has the last word too where only EVALSHA is not allowed.
         unknown = [
@@ -57,17 +61,22 @@ class Journaled:
             if isinstance(reply, exceptions.NoScriptError | exceptions.NoPermissionError)
         ]
         if unknown:
-            again = self._run(client, "EVAL", script.source(), channel, [payloads[index] for index in unknown])
+            left = [payloads[index] for index in unknown]
+            again = self._run(client, ("EVAL", script.source()), channel, left, asking)
             for index, reply in zip(unknown, again, strict=True):
                 replies[index] = reply
         return [Sent(int(receivers), _text(entry)) for entry, receivers in raised(replies)]
 
-    def _run(self, client: Redis, command: str, name: str, channel: str, payloads: Sequence[bytes]) -> list[Any]:
+    def _run(
+        self, client: Redis, words: tuple[str, str], channel: str, payloads: Sequence[bytes], asking: bool
+    ) -> list[Any]:
         pipeline = client.pipeline(transaction=False)
         for payload in payloads:
-            pipeline.execute_command(command, name, 1, self.stream, channel, payload, self.keep)  # type: ignore[no-untyped-call]
+            if asking:  # it holds for one command
+                pipeline.execute_command("ASKING")  # type: ignore[no-untyped-call]
+            pipeline.execute_command(*words, 1, self.stream, channel, payload, self.keep)  # type: ignore[no-untyped-call]
         replies: list[Any] = pipeline.execute(raise_on_error=False)
-        return replies
+        return replies[1::2] if asking else replies
 
 
 Outlet = Plain | Journaled
