@@ -196,12 +196,24 @@ class Echoes:
     def _moved(self, before: str, by: Identity) -> Verdict | None:
         """Publishers have gone to another server: what they publish there from now on may not be heard here."""
         ours = self._ours.run_id
-        if not ours or not by.run_id or by.run_id == ours or self._path == "relayed":
+        if not ours or not by.run_id or self._path == "relayed":
             return None
+        if by.run_id == ours:
+            return self._turned(by)
         # Whoever invents an id for each connection is not believed; whoever had ours, and now has another one, is.
         if self._path == "named" or before == ours:
             return Verdict("role", "another server is the master now; this one does not know, or has not said")
         return None
+
+    def _turned(self, by: Identity) -> Verdict | None:
+        """The same server, in another role. It goes on taking our echoes, and others publish elsewhere.
+
+        A master that has become a replica hears the new one's messages only once it is linked to it; one that was a
+        replica has not heard what the old master took since that link went.
+        """
+        if by.role == self._ours.role or not by.role or not self._ours.role:
+            return None
+        return Verdict("role", f"this server was a {self._ours.role} when we subscribed, and is a {by.role} now")
 
     def _expectation(self, now: float, receivers: int, by: Identity) -> tuple[float, Verdict]:
         """When to ask for the fence, and what it means if the echo is not there before it."""
