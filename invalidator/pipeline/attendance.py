@@ -10,6 +10,7 @@ import time
 from typing import TYPE_CHECKING
 
 from redis import ResponseError
+from redis.exceptions import NoPermissionError
 
 from invalidator.presence import INDEX, REMEMBERED
 from invalidator.wire.sideline import Answered
@@ -94,7 +95,7 @@ class Attendance:
             return  # that there is no connection is said elsewhere
         for reply in outcome.replies[:2]:
             if isinstance(reply, ResponseError):
-                self._fail(str(reply))
+                self._fail(reply)
                 break
         else:
             self._recover()
@@ -102,12 +103,24 @@ class Attendance:
         if isinstance(said, list) and said:
             self._server_time = float(said[0]), outcome.asked
 
-    def _fail(self, why: str) -> None:
+    def _fail(self, error: ResponseError) -> None:
+        why, remedy = str(error), _remedy(error)
         if not self.trouble:
-            self._log.warning("presence.refused", detail=why[:200], grant=RIGHTS)
-        self.trouble = f"publish --wait does not see this worker: {why[:120]}; grant {RIGHTS}"
+            self._log.warning("presence.refused", detail=why[:200], remedy=remedy)
+        said = f"publish --wait does not see this worker: {why[:120]}"
+        self.trouble = f"{said}; {remedy}" if remedy else said
 
     def _recover(self) -> None:
         if self.trouble:
             self._log.info("presence.accepted")
         self.trouble = ""
+
+
+def _remedy(error: ResponseError) -> str:
+    """What to do about it, for a person; empty where Redis' own words say it: it has no disk, no memory, no replicas.
+
+    Advice to grant rights that are there sends people to the wrong place.
+    """
+    if isinstance(error, NoPermissionError):
+        return f"grant {RIGHTS}"
+    return f"delete the key {INDEX}: somebody else has written it" if "WRONGTYPE" in str(error) else ""

@@ -11,6 +11,7 @@ from collections import Counter, deque
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from redis import ResponseError
+from redis.exceptions import NoPermissionError
 
 from invalidator.reply import Reply, is_answered, worst, written
 from invalidator.slots import clock
@@ -166,8 +167,10 @@ class Correspondence:
     def _sent(self, outcome: Answered | Refused) -> None:
         self._sending = False
         if isinstance(outcome, Answered):  # that there is no connection is said elsewhere
-            refused = [str(reply) for reply in outcome.replies if isinstance(reply, ResponseError)]
-            self.trouble = f"publish --wait gets no receipts: {refused[0][:120]}; grant {RIGHTS}" if refused else ""
+            refused = next((reply for reply in outcome.replies if isinstance(reply, ResponseError)), None)
+            # Only a right that is lacking is to be granted: a Redis that is busy with a script refuses as well.
+            remedy = f"; grant {RIGHTS}" if isinstance(refused, NoPermissionError) else ""
+            self.trouble = f"publish --wait gets no receipts: {str(refused)[:120]}{remedy}" if refused else ""
 
 
 def is_awaited(message: Invalidation) -> bool:
