@@ -127,7 +127,7 @@ def test_an_elder_that_cannot_prove_what_it_has_heard_makes_it_a_gap(
     wanted["redis"]["url"] = f"redis://{proxy.address}/0"
     run = daemon(wanted)
     before = counted(run)
-    elder, successor = begin_restart(run, gates)
+    (elder,) = run.pids()
     match how:
         case "killed":  # at the end of its stop_timeout, as it does not drain
             os.kill(elder, signal.SIGSTOP)
@@ -138,6 +138,7 @@ def test_an_elder_that_cannot_prove_what_it_has_heard_makes_it_a_gap(
             proxy.strand()
         case "elsewhere":  # it is well, and subscribed at another server than its successor
             proxy._target = ("127.0.0.1", other.port)
+    _, successor = begin_restart(run, gates)  # which connects at once: the path is to be as it is to find it
     publish(server, "users:1")
     gates.open("start")
     run.wait_metric(RESTARTS, 1, worker="a")

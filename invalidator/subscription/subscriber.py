@@ -14,7 +14,7 @@ import hiredis
 
 from invalidator.backoff import full_jitter
 from invalidator.messages import Gap, GapCause, Message
-from invalidator.subscription.commands import PING, numbered_ping, subscribe_command
+from invalidator.subscription.commands import PING, numbered_ping, pong, subscribe_command
 from invalidator.subscription.heartbeat import Path, Silence, Verdict
 from invalidator.subscription.inbox import Inbox
 from invalidator.subscription.proof import Proof, Shown
@@ -71,13 +71,10 @@ class Subscriber:
         self._proof: Proof | None = None
         self._channel = b""
         self._outage: tuple[GapCause, float] | None = ("start", now)
-        self._attempts = self._denied = 0
-        self._tried, self._spread = now, 0.0
-        self._due = now
-        self._refused_us = False
-        self._live_since = now
-        self._sounded = 0
-        self._holds = False
+        self._attempts = self._denied = self._sounded = 0
+        self._tried = self._due = self._live_since = now
+        self._spread = 0.0
+        self._refused_us = self._holds = False
 
     def fileno(self) -> int | None:
         """The socket to wait for, if there is one and there is room for what it holds."""
@@ -118,6 +115,10 @@ class Subscriber:
         echo = self._proof.next_due(now) if self._proof else float("inf")
         return min(self._silence.next_due(now), echo)
 
+    def head_start(self, now: float, patience: float) -> None:
+        """Subscribe before anything else is done, and wait so long for a connection. What comes is kept for `turn`."""
+        self._pursue(now, patience)
+
     def turn(self, now: float, *, hold: bool = False) -> Sequence[Gap | list[Message]]:
         """Do what is due, and hand on what has arrived, in the order in which it did.
 
@@ -154,7 +155,7 @@ class Subscriber:
         """Whether it has come, on the connection that was asked."""
         return 0 < self._sounded <= self._silence.pongs
 
-    def _pursue(self, now: float) -> None:
+    def _pursue(self, now: float, patience: float = 0.0) -> None:
         """One step towards a new connection."""
         if self.state == "waiting" and (now >= self._due or (self._refused_us and self._connector.has_news())):
             self.state = "connecting"
@@ -162,7 +163,7 @@ class Subscriber:
             self._connector.start()
         if self._inbox.size:
             return  # the new connection is heard only after the last word of the old one
-        outcome = self._connector.outcome()
+        outcome = self._connector.outcome(patience)
         if isinstance(outcome, Refused):
             self._log.warning(
                 "redis.refused", detail=outcome.detail, attempt=self._attempts + 1, auth_failed=outcome.auth
@@ -253,9 +254,7 @@ class Subscriber:
             case [b"psubscribe" | b"subscribe", *_] if self.state == "live":
                 # Somebody between us and Redis subscribed again: what was published before that is gone.
                 self._lose("resubscribed", now, "a second confirmation")
-            case [b"pong", bytes(text)]:
-                self._silence.ponged(text, now)
-            case bytes(text) if text == b"PONG" or text.isdigit():  # by whoever does not know that we subscribe
+            case _ if (text := pong(reply)) is not None:
                 self._silence.ponged(text, now)
             case hiredis.ReplyError() if self.state == "live" and self._proof and self._proof.is_open is None:
                 self._proof.denied(str(reply))  # answers come in order, and the pattern's has come

@@ -132,10 +132,10 @@ class Connector:
         self._used = self._version()
         threading.Thread(target=self._run, name="connect", daemon=True).start()
 
-    def outcome(self) -> Link | Refused | None:
-        """What became of the attempt, once; None while it goes on."""
+    def outcome(self, patience: float = 0.0) -> Link | Refused | None:
+        """What became of the attempt, once; None while it goes on, after so many seconds."""
         try:
-            return self._outcomes.get_nowait()
+            return self._outcomes.get(block=patience > 0, timeout=patience)
         except queue.Empty:
             return None
 
