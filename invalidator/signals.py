@@ -67,6 +67,13 @@ class Signals:
         self._came.append(signal.Signals(number))
 
 
+def ignore(numbers: Iterable[signal.Signals]) -> None:
+    """Until the process has ended. The interpreter takes its handlers back before that, and one more signal would then
+    make a clean stop look like a death."""
+    for number in numbers:
+        signal.signal(number, signal.SIG_IGN)
+
+
 def hold_back(number: signal.Signals) -> None:
     """Have the kernel keep this signal for us until `let_through`: without a handler it would end the process."""
     signal.pthread_sigmask(signal.SIG_BLOCK, {number})

@@ -150,7 +150,7 @@ def test_a_predecessor_that_hears_elsewhere_proves_nothing_however_late_its_succ
     (elder, one), (younger, other) = (incarnation(topology, server) for server in servers)
     child.current = elder
     child.replace(child.spec, topology, clock(), "requested")
-    child.successor = younger
+    child.begin(younger)
     child.look(clock(), topology.supervisor)
     assert child.leaving is elder
     one.send(HeardOut())

@@ -46,6 +46,35 @@ def test_what_was_written_is_read(file: CursorFile) -> None:
     assert [path.name for path in file.path.parent.iterdir()] == ["users%2Feu.json"]
 
 
+def abandoned(file: CursorFile) -> Path:
+    """What a process that was killed while it wrote has left."""
+    file.write(encoded(kept()))
+    child = os.fork()
+    if child == 0:
+        os._exit(0)
+    os.waitpid(child, 0)
+    draft = file.path.with_name(f"users%2Feu.{child}.tmp")
+    draft.write_bytes(b"{")
+    return draft
+
+
+def test_what_a_killed_writer_has_left_goes_at_the_next_start_and_what_others_write_stays(file: CursorFile) -> None:
+    draft = abandoned(file)
+    others = [file.path.with_name(name) for name in (f"users%2Feu.{os.getppid()}.tmp", "users%2Feu.1.2.tmp")]
+    for other in others:
+        other.write_bytes(b"{")
+    assert file.read(STREAM, PATTERN) == kept()
+    assert sorted(file.path.parent.iterdir()) == sorted([file.path, *others])
+    assert not draft.exists()
+
+
+def test_without_that_it_would_stay(file: CursorFile, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(CursorFile, "_sweep", lambda _: None)
+    draft = abandoned(file)
+    assert file.read(STREAM, PATTERN) == kept()
+    assert draft.exists()
+
+
 @given(ids, st.none() | st.integers(0, 1 << 62))
 def test_a_position_survives_being_written(at: EntryId, added: int | None) -> None:
     assert cursor_at(Position(at, added)).position == Position(at, added)
@@ -154,6 +183,26 @@ def test_a_disk_that_refuses_is_asked_again_and_said_to_be_in_trouble(disk: Disk
     disk.error = None
     wait_until(lambda: (keeper.kept, keeper.trouble) == (1, ""))
     assert disk.written == [b"1"]
+
+
+@pytest.mark.parametrize("pause", [10.0, 0.0], ids=["patient", "control"])
+def test_a_disk_that_refuses_is_left_alone_for_a_second_however_much_comes_meanwhile(
+    monkeypatch: pytest.MonkeyPatch, keeper: Keeper, pause: float
+) -> None:
+    monkeypatch.setattr("invalidator.journal.keeper.RETRY_SECONDS", pause)
+    refused: list[bytes] = []
+
+    def refuse(data: bytes) -> None:
+        refused.append(data)
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(keeper, "_write", refuse)
+    for number in range(20):
+        keeper.keep(b"%d" % number)
+        wait_until(lambda number=number: keeper.trouble and (pause or len(refused) > number))  # type: ignore[misc]
+    keeper.close(clock() + 5)
+
+    assert (len(refused) <= 2) is (pause > 0), "once, and once more at the end"
 
 
 def test_the_end_is_not_kept_waiting_by_a_disk_that_hangs(disk: Disk, keeper: Keeper) -> None:

@@ -14,6 +14,7 @@ import pytest
 import redis
 
 from invalidator.channel import Drained, Dropped, HeardOut, LaneReport, Subscription
+from invalidator.screen.words import shortcomings
 from invalidator.status import Failure, Handover, Lane, Status, Worker
 from invalidator.supervision.accounts import MOST_ERRORS, Account, Errors
 from invalidator.supervision.report import troubles_of
@@ -34,6 +35,7 @@ def lane(**changes: object) -> Lane:
 
 NOON = time.mktime((2026, 11, 23, 12, 3, 0, 0, 0, -1))
 REFUSED = Failure(at=NOON, reason="unreachable", detail="connection refused")
+FULL = Failure(at=NOON, reason="cursors", detail="No space left on device")
 TIRED = Failure(at=NOON, reason="rate_limited")
 
 
@@ -49,6 +51,7 @@ def test_a_worker_that_runs_and_hears_is_no_trouble() -> None:
             "users is BACKOFF (early), next try in 8.0 s",
         ),
         (worker(state="STARTING", subscribed=False), "users is STARTING"),
+        (worker(state="STARTING", trouble=FULL), "users is STARTING (cursors: No space left on device)"),
         (
             worker(subscribed=False, trouble=REFUSED),
             "users is not subscribed since 12:03 (unreachable: connection refused)",
@@ -84,6 +87,7 @@ def test_each_trouble_is_one_sentence_on_which_a_person_can_act(sick: Worker, se
     [
         worker(heartbeat="ping", heartbeat_detail="PUBLISH invalidator:echo:*: NOPERM"),
         worker(unheard="publish --wait gets no receipts: NOPERM"),
+        worker(delivery="journal", trouble=FULL),
         worker(handover=Handover(state="starting", reason="reload", pid=7)),
         worker(handover=Handover(state="draining", reason="", pid=7)),
         worker(delivery="journal", lanes=(lane(behind=700.0, flush_owed=True),)),
@@ -117,6 +121,18 @@ def test_an_outage_began_when_it_was_first_told_of() -> None:
     assert [event.detail for event in errors.latest()] == ["unreachable: refused"], "it is one thing that went wrong"
     told.take(Subscription(at=10.0, live=True), ignore)
     assert told.trouble() is None
+
+
+def test_what_hinders_a_worker_that_is_subscribed_is_no_outage_and_is_told_all_the_same() -> None:
+    told, errors = account()
+    told.take(Subscription(at=1.0, live=True, reason="cursors", detail="No space left on device"), ignore)
+    assert told.trouble() is None
+    assert told.hindrance() == Failure(at=1.0, reason="cursors", detail="No space left on device")
+    assert shortcomings(worker(trouble=told.hindrance())) == ["cursors: No space left on device"]
+    assert shortcomings(worker(trouble=told.hindrance(), subscribed=False)) == [], "then it is why it is not"
+    assert not errors.latest()
+    told.take(Subscription(at=1.0, live=True), ignore)
+    assert told.hindrance() is None
 
 
 def test_a_failure_is_an_error_once_and_a_recovery_is_none() -> None:

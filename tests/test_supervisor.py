@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import textwrap
 import time
 from pathlib import Path
@@ -308,6 +310,34 @@ def test_a_second_signal_stops_at_once(redis_server: MakeRedis, daemon: MakeDaem
     run.signal(signal.SIGINT)
 
     assert run.wait(deadline=5) == 0
+
+
+def test_one_signal_more_does_not_make_a_clean_stop_a_death(redis_server: MakeRedis, daemon: MakeDaemon) -> None:
+    run = daemon(topology(redis_server(), "a"))
+    run.signal(signal.SIGTERM)
+    wait_until(lambda: "supervisor.stopped" in run.logs())
+    while run.returncode is None:
+        run.signal(signal.SIGTERM)
+
+    assert run.wait() == 0
+
+
+@pytest.mark.parametrize(("first", "code"), [("signals.ignore([SIGTERM])", 0), ("", -signal.SIGTERM)])
+def test_the_interpreter_takes_handlers_back_before_a_process_has_ended(first: str, code: int) -> None:
+    script = f"""
+import os
+from signal import SIGTERM
+from invalidator import signals
+
+class Last:
+    def __del__(self, kill=os.kill, pid=os.getpid()):
+        kill(pid, 15)
+
+last = Last()
+heard = signals.Signals(signals.Waker(), [SIGTERM])
+{first}
+"""
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == code
 
 
 def test_what_is_pending_is_purged_before_the_worker_ends(redis_server: MakeRedis, daemon: MakeDaemon) -> None:

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 D = TypeVar("D")
 
+LOOK_SECONDS = 5.0
+"""How often it is looked whether each address still leads here."""
+
 _PASSING = (errno.EADDRINUSE, errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 """Why an address cannot be had now, and may be later: the configuration is not wrong."""
 
@@ -81,6 +84,7 @@ class Doors:
         self._always = always
         self._doorways = doorways
         self._open: dict[Doorway, tuple[object, Placed]] = {}
+        self._look = 0.0
 
     def __iter__(self) -> Iterator[Door]:
         """Those who are there are served before others come in and take their place."""
@@ -106,6 +110,23 @@ class Doors:
             raise
         _close(self._open, unless=fresh)
         self._open = fresh
+
+    def next_due(self, now: float) -> float:
+        """Seconds until `mend` has something to look at."""
+        return max(0.0, self._look - now)
+
+    def mend(self, loaded: Loaded, now: float) -> bool:
+        """Open anew what has been taken away, as by a cleaner of old files; whether anything had been.
+
+        Raises InvalidatorError if it cannot be had now; then it is tried again at the next look.
+        """
+        if now < self._look:
+            return False
+        self._look = now + LOOK_SECONDS
+        if all(there.is_there() for _, there in self._open.values()):
+            return False
+        with self.moving_to(loaded):
+            return True
 
     def sockets(self) -> tuple[int, ...]:
         """Every file descriptor that is open at a door: a forked child is to close them."""

@@ -20,6 +20,7 @@ from invalidator.screen.words import (
     by_backend,
     failure,
     gaps,
+    is_well,
     lane_tone,
     losses,
     outcome,
@@ -115,7 +116,7 @@ def _worker(worker: Worker, now: float, mark: str) -> str:
 
 def _why(worker: Worker) -> str:
     tone, _ = standing(worker)
-    why = [(tone, failure(worker.trouble))] if worker.trouble and tone != "ok" else []
+    why = [(tone, failure(worker.trouble))] if worker.trouble and not is_well(worker) else []
     notes = why + [("warn", text) for text in shortcomings(worker)]
     return "".join(f'<p class="note {tone}">{_text(text, 300)}</p>' for tone, text in notes)
 

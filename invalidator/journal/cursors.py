@@ -94,6 +94,7 @@ class CursorFile:
 
     def read(self, stream: str, pattern: str) -> Cursors | None:
         """What was kept last, if that is for this Stream and this pattern; None if there is nothing to go on from."""
+        self._sweep()
         try:
             kept = load(self.path)
         except (OSError, ValueError) as error:
@@ -109,7 +110,7 @@ class CursorFile:
     def write(self, data: bytes) -> None:
         """Replace what is kept; it survives a loss of power. Raises OSError."""
         self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        draft = self.path.with_suffix(f".{os.getpid()}.tmp")
+        draft = self._draft(str(os.getpid()))
         try:
             with draft.open("wb") as file:
                 file.write(data)
@@ -125,6 +126,27 @@ class CursorFile:
             os.fsync(directory)
         finally:
             os.close(directory)
+
+    def _draft(self, pid: str) -> Path:
+        return self.path.with_suffix(f".{pid}.tmp")
+
+    def _sweep(self) -> None:
+        """Who is killed while it writes leaves its draft, and nobody else would ever take that away."""
+        with contextlib.suppress(OSError):
+            for file in self.path.parent.glob(self._draft("*").name):
+                pid = file.name.removesuffix(".tmp").removeprefix(f"{self.path.stem}.")
+                if file == self._draft(pid) and pid.isascii() and pid.isdigit() and not _is_alive(int(pid)):
+                    file.unlink(missing_ok=True)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:
+        pass  # it is somebody else's
+    return True
 
 
 def _at_once(path: str, flags: int) -> int:

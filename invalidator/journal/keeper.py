@@ -66,8 +66,9 @@ class Keeper:
 
     def _next(self) -> tuple[bytes, int] | None:
         with self._condition:
-            if self.trouble and not self._closed:
-                self._condition.wait(RETRY_SECONDS)
+            if self.trouble:
+                # What it is given meanwhile is no reason to try again: the disk is asked each second.
+                self._condition.wait_for(lambda: self._closed, RETRY_SECONDS)
             while self._waiting is None and not self._closed:
                 self._condition.wait()
             data, self._waiting = self._waiting, None

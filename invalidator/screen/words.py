@@ -136,7 +136,13 @@ def by_backend(worker: Worker) -> list[list[Lane]]:
 def shortcomings(worker: Worker) -> list[str]:
     """What it lacks, and works without: a sentence for each."""
     ping = f"heartbeat ping only: {worker.heartbeat_detail}" if worker.heartbeat == "ping" else ""
-    return [text for text in (ping, worker.unheard) if text]
+    hindered = failure(worker.trouble) if worker.trouble and is_well(worker) else ""
+    return [text for text in (ping, worker.unheard, hindered) if text]
+
+
+def is_well(worker: Worker) -> bool:
+    """Whether it runs and is subscribed: if it has a trouble all the same, it works with that."""
+    return worker.state == "RUNNING" and worker.subscribed
 
 
 def pending(worker: Worker) -> int:

@@ -78,8 +78,12 @@ class Account:
 
     def trouble(self) -> Failure | None:
         """Why there is no subscription, if it is known."""
+        return None if self.subscription is None or self.subscription.live else self.hindrance()
+
+    def hindrance(self) -> Failure | None:
+        """What keeps it from all that it is there for, subscribed or not: its cursors cannot be kept, say."""
         said = self.subscription
-        if said is None or said.live or not said.reason:
+        if said is None or not said.reason:
             return None
         return Failure(at=said.at, reason=said.reason, detail=said.detail)
 

@@ -170,7 +170,7 @@ class Child:
             one.look(now, settings)
         if self.current and self.current.was_ready and not self.handover:
             self.deaths.forgive(now)
-        if self.successor and self.successor.is_well(now):
+        if self.successor and self._is_wanted(self.successor, now):
             self._take_over(self.successor, now)
         elif self.successor and now - self.successor.began > READY_WITHIN:
             self.successor.kill("early")
@@ -243,6 +243,11 @@ class Child:
         # One that has never been ready is no use to anybody beside its successor.
         return current.state != "RUNNING"
 
+    def _is_wanted(self, successor: Incarnation, now: float) -> bool:
+        # One that a later reload has killed may still look well until it is reaped. To take over then would end the
+        # elder for it, make a gap, and forget what that reload wants.
+        return self.handover is self._tried and successor.is_well(now)
+
     def _take_over(self, successor: Incarnation, now: float) -> None:
         elder, self.current, self.successor, self.leaving = self.current, successor, None, self.current
         assert elder is not None  # noqa: S101  # without one, the successor would be the one in charge
@@ -296,7 +301,7 @@ class Child:
             return
         reason = one.reason(code)
         self.deaths.restarts[reason] += 1
-        trouble = one.contact.account.trouble()
+        trouble = one.contact.account.hindrance()
         self._retry(wanted, trouble.reason if trouble else reason, trouble.detail if trouble else exit_text(code), now)
 
     def _retry(self, wanted: Handover, reason: str, detail: str, now: float) -> None:

@@ -135,11 +135,13 @@ def _worker(child: Child, now: float, wall: float, redacted: Callable[[str], str
 
 
 def _trouble(child: Child, now: float, wall: float) -> Failure | None:
-    """Why it is not subscribed: its own words, or that it says nothing any more."""
+    """Why it is not subscribed, or what it cannot do though it is: its own words, or that it says nothing any more."""
     one = child.current
     if one is None:
         return None
-    if (said := one.contact.account.trouble()) or one.is_subscribed(now):
+    if one.is_subscribed(now):
+        return one.contact.account.hindrance()
+    if said := one.contact.account.trouble():
         return said
     silent = one.silent_for(now)
     if one.state != "RUNNING" or silent < SILENCE:
@@ -154,7 +156,7 @@ def _handover(child: Child, now: float) -> Handover | None:
     if wanted is None or child.current is None:
         return None
     if successor:
-        said = successor.contact.account.trouble() or wanted.trouble
+        said = successor.contact.account.hindrance() or wanted.trouble
         return Handover(state="starting", reason=wanted.reason, pid=successor.pid, trouble=said)
     if wanted.due > now:
         return Handover(state="backoff", reason=wanted.reason, trouble=wanted.trouble, next_try=wanted.due - now)

@@ -47,6 +47,8 @@ def _is_running(worker: Worker) -> bool:
 def _trouble(worker: Worker, now: float) -> str:
     because = f" ({failure(worker.trouble)})" if worker.trouble else ""
     if worker.state in ("STARTING", "RUNNING"):
+        if worker.subscribed:
+            return f"{worker.name}: {worker.state}{because}"
         if worker.trouble:
             return f"{worker.name}: not subscribed since {moment(worker.trouble.at, now)}{because}"
         return f"{worker.name}: {'STARTING' if worker.state == 'STARTING' else 'not subscribed'}"

@@ -35,11 +35,12 @@ from invalidator.supervision.report import Daemon, report
 from invalidator.supervision.summary import summary
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from invalidator.supervision.reload import Plan
     from invalidator.topology.load import Loaded
 
+_OBEYED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 LONGEST_WAIT = 3600.0
 LATE = 1.0
 """Seconds by which a wait may end late before we call it a hold-up of our own."""
@@ -52,7 +53,7 @@ class Supervisor:
         self._load = load
         self._log = logs.get_logger()
         self._waker = signals.Waker()
-        self._signals = signals.Signals(self._waker, [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+        self._signals = signals.Signals(self._waker, _OBEYED)
         self._peers = Peers()
         self._doors = Doors(
             self._peers,
@@ -72,6 +73,7 @@ class Supervisor:
             redacted=loaded.redacted,
         )
         self._woken = clock()
+        self._seldom = logs.Occasionally(60.0)
         self._pages = Pages(self._daemon, self._fleet)
         self._operations = Operations(self._peers, self._fleet, self.reload, self._pages.status)
         self._notifier = from_environment()
@@ -90,16 +92,18 @@ class Supervisor:
         self._log.info("supervisor.started", pid=os.getpid(), workers=len(self._fleet.workers))
         while not self._fleet.has_ended():
             self._turn(self._wait())
+        signals.ignore(_OBEYED)
         self._doors.close()
         self._log.info("supervisor.stopped")
         return EXIT_OK
 
     def _turn(self, now: float) -> None:
-        for number in self._signals.take():
+        for number in _to_obey(self._signals.take()):
             self._obey(number, now)
         self._fleet.turn(now)
         self._orphans.reap(now, self._fleet.pids())
         self._operations.turn(now)
+        self._mend_doors(now)
         self._notice_ready(now)
         self._notify(now)
 
@@ -112,7 +116,7 @@ class Supervisor:
         for door in self._doors:
             for fd, events in door.fds(now):
                 poll.register(fd, events)
-        parts = (self._fleet, self._operations, self._notifier, self._orphans, *self._doors)
+        parts = (self._fleet, self._operations, self._notifier, self._orphans, self._doors, *self._doors)
         due = [LONGEST_WAIT, *(part.next_due(now) for part in parts)]
         seconds = max(0.0, min(due))
         ready = {fd for fd, _ in poll.poll(int(seconds * 1000) + 1)}
@@ -202,6 +206,18 @@ class Supervisor:
         way_out = "choose another address, or null for none"
         return opened(lambda: Endpoint(address, pages), loaded.topology.file, "supervisor.metrics", address, way_out)
 
+    def _mend_doors(self, now: float) -> None:
+        if self._daemon.stopping:
+            return
+        try:
+            if self._doors.mend(self._fleet.loaded, now):
+                self._log.warning(
+                    "door.reopened", detail="the file of a socket was gone; commands find the daemon again"
+                )
+        except InvalidatorError as error:
+            if (held := self._seldom.due("door", now)) is not None:
+                self._log.error("door.gone", error=str(error), held_back=held)
+
     def _notice_ready(self, now: float) -> None:
         if (
             not self._daemon.was_ready
@@ -222,3 +238,10 @@ class Supervisor:
         )
         moment = Moment(phase, self._reload_began, self._stop_by)
         self._notifier.turn(moment, now, lambda: summary(report(self._daemon, self._fleet, now, time.time())))
+
+
+def _to_obey(came: Sequence[signal.Signals]) -> list[signal.Signals]:
+    """One reading answers every HUP that came before it. With one for each, HUPs that come faster than a file is read
+    would keep the loop from its workers, and from a TERM behind them."""
+    ends: list[signal.Signals] = [number for number in came if number is not signal.SIGHUP]
+    return [*ends, signal.SIGHUP] if len(ends) < len(came) else ends

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import socket
     import ssl
     from collections.abc import Sequence
+    from pathlib import Path
 
     from invalidator.topology.redis_url import RedisUrl
     from invalidator_redis.commands import Command
@@ -143,7 +144,7 @@ def _prepared(options: RedisOptions, patience: float) -> RedisConnection:
     try:
         arguments: dict[str, Any] = parse_url(options.url.reveal())  # type: ignore[no-untyped-call]
         if options.password_file:
-            arguments["password"] = read_secret(options.password_file).decode().strip("\r\n")
+            arguments["password"] = _password_in(options.password_file)
         make = arguments.pop("connection_class", redis.Connection)
         connection: RedisConnection = make(
             **arguments
@@ -158,12 +159,19 @@ def _prepared(options: RedisOptions, patience: float) -> RedisConnection:
                 "redis_connect_func": _say_nothing,
             }
         )
-    except OSError as error:
-        raise BackendError("auth", f"password_file cannot be read: {error.strerror}", retry_after=1.0) from error
+    except OSError as error:  # redis-py looks up its own version on the disk, for which no descriptor may be left
+        raise BackendError("unreachable", f"{shown(options.url)}: {error.strerror or error}") from error
     except (TypeError, ValueError, redis.RedisError) as error:
         # The text may quote the URL.
         raise BackendError("unsupported", "url: redis-py does not understand its options", retry=False) from error
     return connection
+
+
+def _password_in(file: Path) -> str:
+    try:
+        return read_secret(file).decode().strip("\r\n")
+    except OSError as error:
+        raise BackendError("auth", f"password_file cannot be read: {error.strerror}", retry_after=1.0) from error
 
 
 def _where(url: RedisUrl) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from contextlib import contextmanager
@@ -228,6 +229,22 @@ def test_the_password_file_is_read_anew_at_each_connection(server: RedisServer, 
         with pytest.raises(BackendError, match="wrong user or password"):
             backend.purge(batch("a"))
         file.write_text(f"{PASSWORD}\n")
+        assert backend.purge(batch("a")).failures == ()
+
+
+def test_no_file_descriptor_left_is_no_fault_of_a_password_file(
+    cache: SecondRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def exhausted(**_: object) -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    with backend_for(cache.url_of_it) as backend:
+        monkeypatch.setattr(redis, "Connection", exhausted)  # which looks for its version on the disk
+        with pytest.raises(BackendError, match="Too many open files") as raised:
+            backend.purge(batch("a"))
+        assert raised.value.reason == "unreachable"
+        assert "password_file" not in raised.value.detail
+        monkeypatch.undo()
         assert backend.purge(batch("a")).failures == ()
 
 
