@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from invalidator import BackendError, PurgeResult
+from invalidator.journal.reading import Chunk
 from invalidator.replay.catch_up import CatchUp
+from invalidator.replay.exact import Journaled
 from invalidator.replay.reader import Reader
 from invalidator.replay.tail import Tail
 from tests.support.exact import Process
@@ -317,6 +319,35 @@ def test_memory_is_vouched_for_again_only_when_the_journal_was_read_to_its_end(
     assert worker.delivery.current_until(5.0) == 0.0
     source.cont()
     worker.until(lambda: worker.delivery.current_until(5.0) == 5.0)
+
+
+def test_memory_is_vouched_for_again_under_a_load_that_is_read_no_faster_than_it_is_published(
+    process: Callable[..., Process], publisher: Publisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory = Inline()
+    worker = process(memory)
+    worker.until(lambda: worker.delivery.current_until(5.0) == 5.0)
+    monkeypatch.setattr("invalidator.journal.reading.Chunk.__init__", _never_at_the_end(Chunk.__init__))
+    publisher.add("users:1")
+    worker.gap("disconnect")
+    publisher.add("users:2")
+    worker.until(lambda: worker.delivery.current_until(5.0) == 5.0)
+    assert not [batch for batch in memory.batches if batch.cause == "disconnect"]
+
+    # The control: with nothing but the end to tell, it is vouched for never again.
+    monkeypatch.setattr(Journaled, "_has_read_what_was_doubtful", lambda _self, chunk: chunk.ends)
+    worker.gap("disconnect")
+    publisher.add("users:3")
+    with pytest.raises(AssertionError):
+        worker.until(lambda: worker.delivery.current_until(5.0) == 5.0, 0.5)
+
+
+def _never_at_the_end(make: Callable[..., None]) -> Callable[..., None]:
+    def make_endless(chunk: Chunk, *values: Any, **named: Any) -> None:
+        make(chunk, *values, **named)
+        object.__setattr__(chunk, "ends", False)
+
+    return make_endless
 
 
 def test_a_gap_that_cannot_be_replayed_within_the_deadline_is_flushed(

@@ -8,6 +8,7 @@ import pytest
 
 from invalidator import BackendError
 from invalidator.messages import Message
+from invalidator.replay.hearing import Hearing
 from invalidator.slots import clock
 from invalidator.wire.sideline import Sideline
 from tests.support.exact import Process
@@ -106,6 +107,62 @@ def test_a_break_that_came_with_another_server_excuses_no_later_one(
     worker.until(lambda: worker.behind() == [])
     worker.until(lambda: slow.flushed == ["role", "trimmed"])
     assert quick.flushed == ["role"], "its place is there"
+
+
+@pytest.mark.parametrize("predecessor", [True, False])
+@pytest.mark.parametrize("remembers", [True, False])
+def test_what_is_read_again_after_a_break_is_not_counted_as_missed(
+    process: Callable[..., Process],
+    publisher: Publisher,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    remembers: bool,
+    predecessor: bool,
+) -> None:
+    if not remembers:  # the negative control
+        monkeypatch.setattr(Hearing, "reached", lambda self, at: None)
+    store = Store("one")
+    worker = process(store)
+    for name in keys(0, 5):
+        worker.hear(name, journal=publisher.add(name))
+    last = publisher.add("users:last")
+    worker.until(lambda: worker.cursors()["objects one"] == (last, ""))
+    if predecessor:
+        worker.close()
+    publisher.client.xdel(STREAM, last)
+    again = process(store) if predecessor else worker
+    publisher.add("users:next")
+    again.until(lambda: again.counts().get("journal_break:trimmed"))
+    again.until(lambda: store.purged.count("users:0") == 2 and "users:next" in store.purged)
+    again.until(lambda: not again.delivery._hearing._unheard)
+    expected = 1 if predecessor else 2  # the last and the next; of the five, each was heard when it came
+    assert (again.counts()["missed"] == expected) == remembers, again.counts()
+
+
+@pytest.mark.parametrize("how", ["dataset", "deleted"])
+def test_what_was_heard_and_lost_with_its_entry_makes_no_publisher_one_without_a_journal(
+    process: Callable[..., Process], publisher: Publisher, how: str
+) -> None:
+    store = Store("one")
+    worker = process(store)
+    publisher.add("users:1")
+    worker.until(lambda: store.purged == ["users:1"])
+    gone = publisher.add("users:2")
+    publisher.client.delete(STREAM)
+    worker.hear("users:2", journal=gone)
+    worker.delivery._book.server = "another one" if how == "dataset" else worker.delivery._book.server
+    worker.until(lambda: worker.counts().get(f"journal_break:{how}"))
+    worker.until(lambda: "users:2" in store.purged and not len(worker.delivery._hearing))
+    assert "unjournaled" not in worker.counts()
+    flushed = list(store.flushed)
+    worker.gap("disconnect")
+    worker.until(lambda: worker.delivery.current_until(5.0) == 5.0)
+    assert store.flushed == flushed, "the next hour's Gaps are none of its business"
+    # The control: one that names an entry which was never there.
+    worker.hear("users:3", journal=gone)
+    worker.until(lambda: worker.counts().get("unjournaled") == 1)
+    worker.gap("disconnect")
+    worker.until(lambda: store.flushed == [*flushed, "disconnect"])
 
 
 def test_a_backend_that_is_away_at_the_first_start_keeps_no_worker_from_being_ready(

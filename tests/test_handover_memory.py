@@ -7,6 +7,8 @@ import signal
 import time
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from invalidator.control.client import Client
 from invalidator.control.protocol import Restart
 from invalidator_lru import LRUCache
@@ -20,8 +22,14 @@ if TYPE_CHECKING:
     from tests.support.stores import RedisServer
 
 
-def topology(gates: Gates, server: RedisServer, table: Path) -> dict[str, Any]:
+@pytest.fixture(params=["pubsub", "journal"])
+def delivery(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def topology(gates: Gates, server: RedisServer, table: Path, delivery: str) -> dict[str, Any]:
     wanted = gates.topology(server, "a", stop_timeout="2s")
+    wanted["workers"][0]["delivery"] = delivery
     wanted["plugins"].append("lru")
     wanted["backends"]["near"] = {"type": "lru", "path": str(table)}
     wanted["workers"][0]["backends"] = ["near", "gated"]
@@ -34,10 +42,10 @@ def restart(path: Path) -> None:
 
 
 def test_memory_is_served_through_a_handover_and_not_forgotten(
-    redis_server: MakeRedis, daemon: MakeDaemon, tmp_path: Path
+    redis_server: MakeRedis, daemon: MakeDaemon, tmp_path: Path, delivery: str
 ) -> None:
     gates = Gates(tmp_path)
-    run = daemon(topology(gates, redis_server(), tmp_path / "near.gen"))
+    run = daemon(topology(gates, redis_server(), tmp_path / "near.gen", delivery))
     cache = LRUCache(tmp_path / "near.gen")
     wait_until(lambda: cache.set("users:1", "old"))
     (elder,) = run.pids()
@@ -53,13 +61,14 @@ def test_memory_is_served_through_a_handover_and_not_forgotten(
     later = time.monotonic() + 1.2  # longer than any word of the elder's could last
     wait_until(lambda: time.monotonic() > later)
     assert cache.get("users:1") == "old", "the elder has not taken its successor's word back"
+    assert run.metrics().value("invalidator_gaps_total", cause="start") == 1
 
 
 def test_a_successor_does_not_vouch_for_what_its_elder_may_not_have_heard(
-    redis_server: MakeRedis, daemon: MakeDaemon, tmp_path: Path
+    redis_server: MakeRedis, daemon: MakeDaemon, tmp_path: Path, delivery: str
 ) -> None:
     gates = Gates(tmp_path)
-    run = daemon(topology(gates, redis_server(), tmp_path / "near.gen"))
+    run = daemon(topology(gates, redis_server(), tmp_path / "near.gen", delivery))
     cache = LRUCache(tmp_path / "near.gen")
     wait_until(lambda: cache.set("users:1", "old"))
     (elder,) = run.pids()
@@ -72,3 +81,4 @@ def test_a_successor_does_not_vouch_for_what_its_elder_may_not_have_heard(
     wait_until(lambda: elder not in run.pids(), why=run.logs)
     wait_until(cache.is_proven)
     assert cache.get("users:1") is None, "what the elder has not heard is unknown: everything is forgotten"
+    assert run.metrics().value("invalidator_gaps_total", cause="start") == 2

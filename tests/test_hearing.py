@@ -66,6 +66,18 @@ def test_what_was_read_before_a_break_is_not_missed_when_it_is_read_again() -> N
     assert hearing.overdue(since=9.0) == 0
 
 
+def test_so_is_what_was_heard_before_it_was_read_and_what_a_predecessor_has_read() -> None:
+    hearing = Hearing()
+    hearing.reached(EntryId(1, 0))
+    hearing.hear(message("2-0"), 1, now=1.0)
+    for again in (1.0, 2.0):
+        for number in (1, 2):
+            hearing.read(EntryId(number, 0), message(f"{number}-0"), now=again)
+    assert hearing.overdue(since=9.0) == 0
+    hearing.read(EntryId(3, 0), message("3-0"), now=3.0)
+    assert hearing.overdue(since=9.0) == 1, "this one is new"
+
+
 def test_an_id_that_no_entry_has_is_found_out_at_the_end_of_the_journal() -> None:
     hearing = Hearing()
     lie = message("99999999999999-0")

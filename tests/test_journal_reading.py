@@ -87,7 +87,7 @@ def test_entries_come_chunk_by_chunk_and_the_one_that_it_stands_on_not_again(jou
 
     assert journal.read(on("3-1")) == [f"{number}-1" for number in range(4, 12)]
     assert journal.read(OLDEST) == journal.read(NOTHING_YET) == [f"{number}-1" for number in range(1, 12)]
-    assert journal.judge(on("11-1")) == Chunk((), on("11-1"), ends=True)
+    assert journal.judge(on("11-1")) == Chunk((), on("11-1"), ends=True, last=on("11-1").at)
     assert journal.end() == on("11-1")
 
 
@@ -106,7 +106,9 @@ def test_a_position_whose_entry_was_trimmed_or_deleted_is_lost_once_newer_ones_a
     journal.client.xtrim("j", minid="3-1", approximate=False)
     assert journal.judge(on("2-1")) == "trimmed"
     journal.client.xdel("j", "3-1")
-    assert journal.judge(on("3-1")) == Chunk((), on("3-1"), ends=True), "nothing can have been missed yet"
+    assert journal.judge(on("3-1")) == Chunk((), on("3-1"), ends=True, last=on("3-1").at), (
+        "nothing can have been missed yet"
+    )
     journal.add("4-1")
     assert journal.judge(on("3-1")) == "trimmed"
 

@@ -62,11 +62,15 @@ class Unreadable:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """What comes after a position, and where that leads to. `ends`: there was no more at that moment."""
+    """What comes after a position, and where that leads to. `ends`: there was no more at that moment.
+
+    `last` is the last id that had been given by then; None: the Stream is gone, or we may not ask.
+    """
 
     entries: tuple[Entry, ...]
     position: Position
     ends: bool
+    last: EntryId | None = None
 
 
 def ask_from(stream: str, position: Position, count: int) -> list[Command]:
@@ -108,9 +112,10 @@ def judge(position: Position, look: Look, count: int, excused: EntryId = ZERO) -
         return "trimmed"
     # Of the position's own entry we know; without one to stand on, there is no such entry.
     entries = tuple(entry for entry in look.entries if entry.id > position.at)
+    last = look.facts.last if isinstance(look.facts, Facts) else None
     if entries:
-        return Chunk(entries, Position(entries[-1].id), len(look.entries) < count)
-    return Chunk((), _of_empty(look.facts) if position == OLDEST else position, ends=len(look.entries) < count)
+        return Chunk(entries, Position(entries[-1].id), len(look.entries) < count, last)
+    return Chunk((), _of_empty(look.facts) if position == OLDEST else position, len(look.entries) < count, last)
 
 
 def _break(position: Position, look: Look) -> JournalBreak | None:

@@ -14,7 +14,7 @@ from invalidator.lanes.batches import make_batch
 from invalidator.lanes.flushes import Flush, Flushes
 from invalidator.lanes.pace import ATTEMPT_SECONDS, FLUSH_SECONDS, Pace
 from invalidator.lanes.watermark import Watermark
-from invalidator.lanes.wishes import Backlog, Stamp, Stamps
+from invalidator.lanes.wishes import Backlog, Stamp, Stamps, as_one
 from invalidator.slots import ENDS
 
 if TYPE_CHECKING:
@@ -112,14 +112,17 @@ class Pending:
     def settled_through(self) -> int:
         """The number up to which every offer and flush that was taken in has come to its end: it never goes back.
 
-        The last one that was heard, if nothing is outstanding. Costs a look at all that is pending when something has
-        ended since it was asked last; to be asked some times a second, not for each message.
+        The last one that was heard, if nothing is outstanding. To be asked some times a second, not for each message.
         """
         return self._watermark.settled_through(self._outstanding, self.heard)
 
     def kept_through(self) -> int:
         """The same, of what need not be read again if the process ends: what is to be purged once more has to be."""
         return self.settled_through()
+
+    def in_flight(self) -> Stamp:
+        """Of all that is in flight, as if it were one wish."""
+        return self._flushes.in_flight() or as_one(self._flight.values())
 
     def end(self, end: End, count: int) -> None:
         """Targets that `add` had no room for have come to this end."""
@@ -271,10 +274,7 @@ class Pending:
         return [*self._backlog.items(), *self._flight.items()]
 
     def abandon(self) -> list[Target]:
-        """The worker ends, and nobody will purge these any more. Their end is for the caller to say.
-
-        Not among them is what stands in the journal: it comes again from there, as it has not been settled.
-        """
+        """The worker ends, and nobody will purge these, whose end the caller says. What is journaled comes again."""
         left = self.leftover()
         journaled = [stamp.number for _, stamp in left if stamp.journaled]
         self._watermark.end_at(journaled)

@@ -43,6 +43,9 @@ class DeadLetters:
         self._limit = limit
         self._log = log
         self._seldom = Occasionally(10.0)
+        self._unsynced = False
+        self._aside: int | None = None
+        """What was set aside, open: by its name alone, another process could have put another file in its place."""
         self.count = _lines_in(self._path) + _lines_in(self._file("retry"))
 
     def write(self, letters: Sequence[Letter], at: float) -> int:
@@ -51,6 +54,7 @@ class DeadLetters:
         The caller may be the loop that reads from Redis: it waits for the page cache at most.
         """
         kept = 0
+        self._unsynced = True
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             fd = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -69,15 +73,31 @@ class DeadLetters:
         self.written += kept
         return kept
 
+    def sync(self) -> None:
+        """Wait until what was written survives a loss of power. Raises OSError; from any thread.
+
+        To be done before a cursor says that these have come to their end: it is all that would bring them back.
+        """
+        if not self._unsynced:
+            return
+        self._unsynced = False
+        try:
+            for path in (self._path, self._file("retry"), self._path.parent):
+                _sync(path)
+        except OSError:
+            self._unsynced = True
+            raise
+
     # Once more: what is being tried again is a file of its own, until it has come to an end. Whoever is killed in the
     # middle of it leaves that file behind, and with it all that is in there.
 
     def set_aside(self) -> bool:
         """Have what is in the box be tried again, or what was left of the last time. False: it is empty."""
-        if self.is_set_aside():
-            return True
+        self._let_go()
         try:
-            self._path.rename(self._file("retry"))
+            if not self.is_set_aside():
+                self._path.rename(self._file("retry"))
+            self._aside = os.open(self._file("retry"), os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
             return False
         return True
@@ -105,16 +125,18 @@ class DeadLetters:
 
     def read(self, offset: int, size: int) -> bytes:
         """So many bytes of what was set aside. Raises OSError."""
-        with self._file("retry").open("rb") as file:
-            file.seek(offset)
-            return file.read(size)
+        return os.pread(self._opened(), size, offset)
 
     def done_with(self, size: int, lines: int) -> bool:
         """So many bytes, and lines, of what was set aside have come to an end. False: there is more. Raises OSError."""
-        file = self._file("retry")
-        if file.stat().st_size > size:
+        ours, file = os.fstat(self._opened()), self._file("retry")
+        if ours.st_size > size:
             return False  # another process of this worker had it open when it was set aside
-        file.unlink()
+        # An elder process and its successor may both try it again. The other was done with it first, and has set aside
+        # what came since: that is not ours to remove.
+        if file.exists() and os.path.samestat(ours, file.stat()):
+            file.unlink()
+        self._let_go()
         self.count = max(0, self.count - lines)
         return True
 
@@ -127,6 +149,16 @@ class DeadLetters:
 
     def _file(self, part: Part = "") -> Path:
         return self.box.file(self._directory, part)
+
+    def _opened(self) -> int:
+        if self._aside is None:
+            raise FileNotFoundError(f"nothing was set aside: {self._file('retry')}")
+        return self._aside
+
+    def _let_go(self) -> None:
+        if self._aside is not None:
+            os.close(self._aside)
+            self._aside = None
 
     def _beside(self) -> int:
         try:
@@ -168,6 +200,17 @@ class DeadLetters:
 
 def _private(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_CLOEXEC, 0o600)
+
+
+def _sync(path: Path) -> None:
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return  # set aside meanwhile: then it is the next; or they have all come to their end
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
 
 
 def _lines_in(path: Path) -> int:

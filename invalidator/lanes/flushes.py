@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from invalidator.lanes.wishes import UNROOTED, Stamp
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from invalidator.lanes.policy import Policy
-    from invalidator.lanes.wishes import Stamp
     from invalidator.messages import FlushCause, PurgeResult, Target
 
 
@@ -18,7 +19,8 @@ class Flush:
     """A flush that was asked for: why, from when on it is due, what it still has to purge, and what it stands for.
 
     `earliest` is the second before which it must not be done: it would stand for what another lane purges until then.
-    `number` is that of the oldest offer or flush of the worker that has not ended before this one is done.
+    `number` is that of the oldest offer or flush of the worker that has not ended before this one is done; `root` as in
+    Stamp.
     """
 
     cause: FlushCause
@@ -27,12 +29,18 @@ class Flush:
     number: int
     covered: int = 0
     earliest: float = 0.0
+    root: int = UNROOTED
 
     def cover(self, stamps: Iterable[Stamp]) -> None:
         """It stands for these from now on."""
         for stamp in stamps:
             self.covered += 1
             self.number = min(self.number, stamp.number)
+            self.root = min(self.root, stamp.root)
+
+    def cover_root(self, root: int) -> None:
+        """It stands for something of this root too."""
+        self.root = min(self.root, root)
 
 
 @dataclass(slots=True)
@@ -61,6 +69,14 @@ class Flushes:
     def numbers(self) -> list[int]:
         """The oldest number of each that is not done."""
         return [flush.number for flush in (self.waiting, self.flight) if flush]
+
+    def roots(self) -> list[int]:
+        """The root of each that is not done."""
+        return [flush.root for flush in (self.waiting, self.flight) if flush]
+
+    def in_flight(self) -> Stamp | None:
+        """What the one in flight does, as if it were one wish."""
+        return Stamp(None, min(self.flight.number, self.flight.root)) if self.flight else None
 
     def ask(self, cause: FlushCause, due: float, number: int, *, earliest: float = 0.0) -> Flush:
         """Ask for one from `due` on, and not before `earliest`. Those that become one are as early as the earliest."""
@@ -100,5 +116,6 @@ class Flushes:
         else:
             self.waiting.covered += flush.covered
             self.waiting.number = min(self.waiting.number, flush.number)
+            self.waiting.root = min(self.waiting.root, flush.root)
             self.waiting.due = min(self.waiting.due, flush.due)
         return 0

@@ -30,7 +30,7 @@ class Follower(Lane):
         self._origins = list(origins)
         self._pending.follow([origin.policy for origin in origins])
         for place, origin in enumerate(origins):
-            origin.herald.add(partial(self._hear, place))
+            origin.herald.add(partial(self._hear, place), self._followed_through)
 
     @property
     def rank(self) -> int:
@@ -41,7 +41,7 @@ class Follower(Lane):
 
     def _hear(self, place: int, news: News) -> None:
         """Called on the other lane's thread: never waits for a backend."""
-        word = Word(1 << place, news.at, news.heard)
+        word = Word(1 << place, news.at, news.heard, news.root, news.journaled)
         with self._condition:
             if news.flush:
                 homeless = self._pending.flushed(self._origins[place].policy, word, clock())
@@ -51,9 +51,20 @@ class Follower(Lane):
                 self._bury(homeless, "overflow")
             self._receipts.count(self._pending)
             self._condition.notify()
-        self._tell_given_up(homeless)
+            given_up = self.herald.gave_up(homeless, self._pending, clock(), news.root)
+        self.herald.tell(given_up)
         if self.backend.inline:
             self._changed()
+
+    def take_refused(self) -> bool:
+        with self._condition:
+            return self._pending.take_refused()
+
+    def _followed_through(self) -> float:
+        """Up to where it has done what it was told of, and those that follow it as well."""
+        with self._condition:
+            own = self._pending.followed_through()
+        return min(own, self.herald.followed_through())
 
 
 def link(lanes: Sequence[Lane]) -> list[Lane]:

@@ -15,7 +15,7 @@ from invalidator.lanes.admission import admit
 from invalidator.lanes.deadletter import STOPPED
 from invalidator.lanes.guarded import Guarded
 from invalidator.lanes.lane_state import describe
-from invalidator.lanes.news import Herald, of_answer, of_given_up
+from invalidator.lanes.news import NO_ORIGIN, Herald
 from invalidator.lanes.rehearsal import Rehearsal
 from invalidator.lanes.replies import Answer, Replies
 from invalidator.logs import Logger, Occasionally
@@ -117,7 +117,8 @@ class Lane:
                 self._bury(homeless, "overflow")
             self._receipts.count(self._pending)
             self._condition.notify()
-        self._tell_given_up(homeless)
+            news = self.herald.gave_up(homeless, self._pending, clock(), number)
+        self.herald.tell(news)
         self._answer_ended()
         return taken
 
@@ -136,9 +137,14 @@ class Lane:
             return self._pending.settled_through()
 
     def kept_through(self) -> int:
-        """The same, of what need not be read again if the process ends; it is lower while rebounds are to come."""
+        """The same, of what need not be read again if the process ends: not for a rebound, nor for who follows."""
         with self._condition:
-            return self._pending.kept_through()
+            own = self._pending.kept_through()
+        return int(min(own, self.herald.followed_through()))
+
+    def take_refused(self) -> bool:
+        """Whether it had no room for what a lane that goes first gave reason for: that one's cursor waits for this."""
+        return False
 
     def flush(self, cause: FlushCause, due: float, owed: int = 0, number: int = 0) -> None:
         """Purge the flush's scope from `due` on, if this lane's policy is to do so.
@@ -241,9 +247,8 @@ class Lane:
     def join(self, deadline: float) -> int:
         """Wait for the end until this monotonic second. Returns how many targets were still pending then.
 
-        They are dead-lettered, as nobody else knows of them: what a successor will flush is not for us to say. What
-        stands in the journal is not: it comes again from there. Targets behind a flush that is still owed remain with
-        it.
+        They are dead-lettered, as nobody else knows of them; what stands in the journal is not, and comes again from
+        there. Targets behind a flush that is still owed remain with it.
         """
         self.wait(deadline)
         with self._condition:
@@ -299,10 +304,11 @@ class Lane:
         unkept = len(poison) - kept
         receipt = Receipt(batch, result, ended - started, dry_run=self.policy.dry_run)
         with self._condition:
+            origin = self._pending.in_flight() if self.herald else NO_ORIGIN
             stamps = self._pending.settle(batch, result, ended, unkept=unkept)
             wall = time.time()
             self._receipts.acknowledge(receipt, self._pending, [wall - stamp for stamp in stamps], wall)
-            news = of_answer(batch, result, self._pending, ended) if self.herald else None
+            news = self.herald.answered(batch, result, self._pending, ended, origin)
             if self._replies:
                 self._note(batch, result, poison, kept)
         self.herald.tell(news)
@@ -339,12 +345,6 @@ class Lane:
         except BaseException as error:  # noqa: BLE001  # who looks on is no reason to stop
             if (held := self._seldom.due("observer", clock())) is not None:
                 self._log.error("observer.raised", error=repr(error), held_back=held)
-
-    def _tell_given_up(self, targets: Sequence[Target]) -> None:
-        if self.herald and targets:
-            with self._condition:
-                news = of_given_up(targets, self._pending, clock())
-            self.herald.tell(news)
 
     def _bury(self, targets: Sequence[Target], reason: str, standing: Collection[Target] = ()) -> None:
         new = [(target, reason) for target in targets if target not in standing]

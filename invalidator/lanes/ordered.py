@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 from invalidator.lanes.coalescer import Pending
 from invalidator.lanes.pace import LARGEST_BATCH
-from invalidator.lanes.rebounds import Rebounds
+from invalidator.lanes.rebounds import Rebound, Rebounds
 from invalidator.lanes.tiers import Hold, Word
-from invalidator.lanes.wishes import Stamp
+from invalidator.lanes.watermark import Roots
+from invalidator.lanes.wishes import UNROOTED, Stamp
 from invalidator.messages import KINDS
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     from invalidator.lanes.policy import Policy
     from invalidator.lanes.wishes import Stamps
-    from invalidator.messages import Batch, FlushCause, Kind, Target
+    from invalidator.messages import Batch, FlushCause, Kind, PurgeResult, Target
 
 RELEASED_AT_ONCE = LARGEST_BATCH
 """Whoever reads from Redis waits meanwhile: some 20 ms."""
@@ -32,7 +33,8 @@ class Ordered(Pending):
         self._held_flushes: Hold[FlushCause] = Hold(policy.order.delay, patience, policy.limit, lambda _: True)
         self._rebounds = Rebounds(policy.order.rebound, policy.limit)
         self._owed: dict[Kind, int] = dict.fromkeys(KINDS, 0)
-        self._hurried = float("inf")
+        self._hurried = self._refused = float("inf")
+        self._roots = Roots()
 
     def follow(self, origins: Sequence[Policy]) -> None:
         """Wait for these lanes. In what is told of them, each is the bit of its place here."""
@@ -64,17 +66,22 @@ class Ordered(Pending):
         Returns those for which there was no room, and no flush to stand for them: end them.
         """
         homeless = []
+        stamp = self._stamp_after(word.root, journaled=word.journaled)
         for target, again in targets:
             if not self.policy.takes(target.kind):
                 continue
             if self._stopping:
-                homeless += self._take_at_once(target, soft=soft, now=now)
-            elif self._held.is_waiting(target) or self._makes_room(target, now, 1 + again):
+                homeless += self._take_at_once(target, stamp, soft=soft, now=now)
+                continue
+            waits = self._held.is_waiting(target)
+            if not waits and self._refuses(stamp, 1 + again):
+                continue
+            if waits or self._makes_room(target, now, 1 + again):
                 room = self._kept() < self.policy.limit
-                self.received += self._held.settle(target, word, self._own_stamp, soft=soft, again=again, room=room)
+                self.received += self._held.settle(target, word, stamp, soft=soft, again=again, room=room)
             else:
                 self.received += 1
-                homeless += [] if self._turn_away(target, self._own_stamp, now) else [target]
+                homeless += [] if self._turn_away(target, stamp, now) else [target]
         return homeless
 
     def flushed(self, origin: Policy, word: Word, now: float) -> list[Target]:
@@ -82,15 +89,17 @@ class Ordered(Pending):
         early = self._held.settle_covered(origin.stands_for, word)
         homeless = self.settled([(target, False) for target in early], word, soft=False, now=now)
         for cause in self._held_flushes.settle_covered(lambda _: True, word):
-            self._held_flushes.settle(cause, word, self._own_stamp, soft=False)
+            self._held_flushes.settle(cause, word, self._stamp_after(word.root), soft=False)
         if self._held.has_forgotten(word):
-            self._make_up_for_forgotten(now)
+            self._make_up_for_forgotten(now, word.root)
         return homeless
 
     def gap(self, cause: FlushCause, due: float, owed: int = 0) -> None:
         """See Pending."""
         if self._holds:
-            self._held_flushes.add(cause, owed, self.heard, Stamp(None, self.heard), soft=False, now=due)
+            # A cursor says that it is owed: a successor does it without having to read anything again.
+            stamp = Stamp(None, self.heard, journaled=True)
+            self._held_flushes.add(cause, owed, self.heard, stamp, soft=False, now=due)
         else:
             self.flush(cause, due, self.heard)
 
@@ -121,15 +130,28 @@ class Ordered(Pending):
         """See Pending. What was done before its time is done once more too, by a successor that reads it again."""
         return int(min(self.settled_through(), self._first_to_repeat() - 1, self._hurried - 1))
 
+    def followed_through(self) -> int:
+        """The number up to which everything is done that other lanes have given reason for after its end.
+
+        What was done before its time has to be done once more for that, too.
+        """
+        repeated = min(self._first_to_repeat(), self._hurried, self._refused)
+        return int(min(self._roots.oldest(self._rooted), repeated)) - 1
+
+    def take_refused(self) -> bool:
+        """Whether there was no room for something that is to be given again, since this was asked last."""
+        refused, self._refused = self._refused < float("inf"), float("inf")
+        return refused
+
     def hurry(self) -> None:
         """See Pending. What waits for a rebound is purged now: there is nobody to do it later."""
-        held = [wish.stamp.number for _, wish in self._held.items()]
+        held = [wish.stamp.first for _, wish in self._held.items()]
         self._hurried = min([self._hurried, self._first_to_repeat(), *held])
         super().hurry()
         self._put(((target, wish.soft, wish.stamp) for target, wish in self._held.drain()), 0.0)
-        self._put(((target, rebound.soft, self._own_stamp) for target, rebound in self._rebounds.drain()), 0.0)
+        self._put(((target, rebound.soft, self._stamp_of(rebound)) for target, rebound in self._rebounds.drain()), 0.0)
         for cause, wish in self._held_flushes.drain():
-            self.flush(cause, 0.0, wish.stamp.number)
+            self.flush(cause, 0.0, wish.stamp.number).cover_root(wish.stamp.root)
 
     def resume(self, now: float) -> None:
         """See Pending. The lanes that go first did nothing either: what waits for them has waited for nothing."""
@@ -142,11 +164,17 @@ class Ordered(Pending):
         return [*super().leftover(), *held, *((target, self._own_stamp) for target in self._rebounds)]
 
     def abandon(self) -> list[Target]:
-        """See Pending."""
+        """See Pending. What was to be done once more is to be given reason for anew: not all of it may be kept."""
+        self._hurried = min([self._hurried, *self._rooted()])
         targets = super().abandon()
+        self._roots.forget()
         self._held.drain()
         self._rebounds.drain()
         return targets
+
+    def _settle(self, batch: Batch, result: PurgeResult, now: float, unkept: int) -> list[float]:
+        self._roots.forget()
+        return super()._settle(batch, result, now, unkept)
 
     def _first_to_repeat(self) -> float:
         def is_pending(target: Target) -> bool:
@@ -162,10 +190,22 @@ class Ordered(Pending):
     def _own_stamp(self) -> Stamp:
         return Stamp(None, self._own_number)
 
+    def _stamp_after(self, root: int, *, journaled: bool = False) -> Stamp:
+        self._roots.note()
+        return Stamp(None, self._own_number, journaled and self.policy.journal, root)
+
     def _outstanding(self) -> Iterator[int]:
         yield from super()._outstanding()
         yield from (wish.stamp.number for _, wish in self._held.items())
         yield from (wish.stamp.number for _, wish in self._held_flushes.items())
+
+    def _rooted(self) -> Iterator[int]:
+        """The root of everything that has one, and has not ended."""
+        yield from (stamp.root for _, stamp in self._backlog.items())
+        yield from (stamp.root for stamp in self._flight.values())
+        yield from self._flushes.roots()
+        yield from (wish.stamp.root for _, wish in self._held.items())
+        yield from (wish.stamp.root for _, wish in self._held_flushes.items())
 
     def _hold(self, targets: Iterable[Target], stamp: Stamp, *, soft: bool, now: float) -> list[Target]:
         homeless = []
@@ -186,16 +226,28 @@ class Ordered(Pending):
         for target, rebound in self._rebounds.release(now, RELEASED_AT_ONCE):
             if not super().is_wished(target, purged=True):
                 self._rebounds.echo(target, rebound.number)
-            self._put([(target, rebound.soft, self._own_stamp)], now)
+            self._put([(target, rebound.soft, self._stamp_of(rebound))], now)
         for cause, wish in self._held_flushes.release(now, RELEASED_AT_ONCE):
-            self.flush(cause, now, wish.stamp.number)
+            self.flush(cause, now, wish.stamp.number).cover_root(wish.stamp.root)
+
+    def _stamp_of(self, rebound: Rebound) -> Stamp:
+        return self._stamp_after(rebound.number, journaled=rebound.stamp.journaled)
+
+    def _refuses(self, stamp: Stamp, count: int) -> bool:
+        """A full lane refuses what can be read again: the cursor of a lane that goes first waits for that."""
+        if not stamp.journaled or self._kept() + count <= self.policy.limit:
+            return False
+        self._refused = min(self._refused, stamp.root)
+        self.received += 1
+        self.ends["coalesced"] += 1  # with what comes again
+        return True
 
     def _is_flushable(self, target: Target) -> bool:
         return self.policy.on_gap and self.policy.stands_for(target)
 
-    def _make_up_for_forgotten(self, now: float) -> None:
+    def _make_up_for_forgotten(self, now: float, root: int) -> None:
         if self.policy.on_gap:
-            self._overflow(now)
+            self._overflow(now).cover_root(root)
         lost = self._held.count_lost()
         self.received += lost
         self.ends["lost"] += lost
@@ -210,11 +262,14 @@ class Ordered(Pending):
                 self._gathered = now
             self.ends["coalesced"] += self._backlog.put(target, stamp, soft=soft)
 
-    def _take_at_once(self, target: Target, *, soft: bool, now: float) -> list[Target]:
+    def _take_at_once(self, target: Target, stamp: Stamp, *, soft: bool, now: float) -> list[Target]:
+        self._hurried = min(self._hurried, stamp.root)
+        if self._refuses(stamp, 1):
+            return []
         self.received += 1
         if not self._makes_room(target, now):
-            return [] if self._turn_away(target, self._own_stamp, now) else [target]
-        self._put([(target, soft, self._own_stamp)], now)
+            return [] if self._turn_away(target, stamp, now) else [target]
+        self._put([(target, soft, stamp)], now)
         return []
 
     def _cancel_rebounds(self, wishes: Iterable[tuple[Target, bool]]) -> None:
@@ -229,7 +284,7 @@ class Ordered(Pending):
                 continue
             self.received += 1
             if self._makes_room(target, now):
-                self.ends["coalesced"] += self._rebounds.add(target, now, stamp.number, soft=soft)
+                self.ends["coalesced"] += self._rebounds.add(target, now, stamp, soft=soft)
             elif not self._turn_away(target, self._own_stamp, now):
                 self.ends["lost"] += 1
 
@@ -238,7 +293,8 @@ class Ordered(Pending):
 
     def _sweep(self) -> list[Stamp]:
         covered = self.policy.is_covered
-        rebounds = [self._own_stamp] * self._rebounds.drop(covered)
+        root = min(self._rebounds.numbers(lambda _: False), default=UNROOTED)
+        rebounds = [self._stamp_after(root)] * self._rebounds.drop(covered)
         return [*super()._sweep(), *self._held.drop(covered), *rebounds]
 
     def _drop_covered(self, wider: tuple[Target, ...]) -> list[Stamp]:

@@ -9,15 +9,21 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from invalidator.lanes.wishes import Stamp
     from invalidator.messages import Target
 
 
 class Rebound(NamedTuple):
-    """When a target is purged once more, whether it is only marked stale, and the number of the offer that began it."""
+    """When a target is purged once more, whether it is only marked stale, and what began it."""
 
     due: float
     soft: bool
-    number: int
+    stamp: Stamp
+
+    @property
+    def number(self) -> int:
+        """Of the offer that began it."""
+        return self.stamp.first
 
 
 @dataclass(slots=True)
@@ -36,11 +42,11 @@ class Rebounds:
     def __iter__(self) -> Iterator[Target]:
         return iter(self._due)
 
-    def add(self, target: Target, now: float, number: int, *, soft: bool) -> int:
+    def add(self, target: Target, now: float, stamp: Stamp, *, soft: bool) -> int:
         """A target was purged. Returns how many rebounds became one with this."""
         known = self._due.pop(target, None)
         self._last_due = max(self._last_due, now + self.after)
-        self._due[target] = Rebound(self._last_due, soft and (not known or known.soft), number)
+        self._due[target] = Rebound(self._last_due, soft and (not known or known.soft), stamp)
         return int(known is not None)
 
     def numbers(self, is_pending: Callable[[Target], bool]) -> Iterator[int]:

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from invalidator.lanes.wishes import UNROOTED
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -70,12 +72,16 @@ class Wish:
 class Word:
     """What one lane tells those that come after it: it has done with something at this monotonic second.
 
-    `heard` is the number of the last offer that it had taken in before it began: what came later is not meant.
+    `heard` is the number of the last offer that it had taken in before it began: what came later is not meant. `root`
+    is that of the oldest offer that it has done something of: as long as this is outstanding here, it is there.
+    `journaled`: all that it has done stands in a journal, behind what its cursor says.
     """
 
     lane: int
     at: float
     heard: int
+    root: int = UNROOTED
+    journaled: bool = False
 
 
 @dataclass(slots=True)
@@ -146,6 +152,7 @@ class Hold(Generic[Item]):
         if known is None:
             known = self._waiting[item] = Wish(word.lane, soft and self._was_soft(item), stamp, 0, word.at, word.at)
         self._excuse(item, word.lane)
+        known.stamp = known.stamp.after(word.root)
         known.soft &= soft
         known.last = max(known.last, word.at)
         if not again and known.offered <= word.heard:
@@ -162,6 +169,7 @@ class Hold(Generic[Item]):
             if wish.owed & word.lane and wish.offered <= word.heard and is_covered(item):
                 wish.owed &= ~word.lane
                 wish.last = max(wish.last, word.at)
+                wish.stamp = wish.stamp.after(word.root)
                 self._advance(item)
         early = self._early.items()
         return [i for i, wish in early if wish.owed & word.lane and wish.offered <= word.heard and is_covered(i)]

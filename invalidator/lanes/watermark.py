@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from invalidator.lanes.wishes import UNROOTED
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
@@ -34,3 +36,24 @@ class Watermark:
         """These will not be done here, and are known to nobody else: no later answer goes beyond them."""
         self._end = min(numbers, default=self._end)
         self.forget()
+
+
+@dataclass(slots=True)
+class Roots:
+    """The oldest root of what is outstanding: costs nothing where there is none, which is nearly always."""
+
+    _oldest: int | None = UNROOTED
+
+    def note(self) -> None:
+        """Something with a root may become outstanding."""
+        self._oldest = None
+
+    def forget(self) -> None:
+        """Something is about to end."""
+        self._oldest = None if self._oldest != UNROOTED else self._oldest
+
+    def oldest(self, outstanding: Callable[[], Iterable[int]]) -> int:
+        """Found when somebody asks; UNROOTED if there is none."""
+        if self._oldest is None:
+            self._oldest = min(outstanding(), default=UNROOTED)
+        return self._oldest

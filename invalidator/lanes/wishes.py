@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
     from invalidator.messages import Target
+
+
+UNROOTED = sys.maxsize
+"""Above the number of every offer."""
 
 
 class Stamp(NamedTuple):
@@ -16,21 +21,43 @@ class Stamp(NamedTuple):
 
     `ts` is the publisher's time (wall seconds), if it said one; `number` that of the offer it came with: until the
     target has ended, that offer has not. `journaled`: all of them stand in a journal that this worker reads.
+
+    `root` is the number of an older offer which has ended, and of which this is what is done once more: after a lane
+    that goes first, or as a rebound. Nobody reads that offer again for this one's sake, unless a cursor waits for it.
     """
 
     ts: float | None
     number: int
     journaled: bool = False
+    root: int = UNROOTED
+
+    @property
+    def first(self) -> int:
+        """The number of the oldest offer of which this is something that is left to be done."""
+        return min(self.number, self.root)
 
     def with_(self, other: Stamp) -> Stamp:
         """Of two wishes that become one."""
         older = self if self.number <= other.number else other
-        return (
-            older._replace(journaled=False) if older.journaled and not (self.journaled and other.journaled) else older
-        )
+        journaled, root = self.journaled and other.journaled, min(self.root, other.root)
+        if (older.journaled, older.root) == (journaled, root):
+            return older
+        return older._replace(journaled=journaled, root=root)
+
+    def after(self, root: int) -> Stamp:
+        """The same, which is to be done after something of the offer `root` was done elsewhere."""
+        # What comes again by itself, is done after that in any case.
+        comes_again = self.journaled and self.root == UNROOTED
+        return self if comes_again or self.root <= root else self._replace(root=root)
 
 
 Stamps = dict["Target", Stamp]
+
+
+def as_one(stamps: Collection[Stamp]) -> Stamp:
+    """What holds for all of these: the oldest number, and whether each comes again by itself."""
+    first = min((stamp.first for stamp in stamps), default=UNROOTED)
+    return Stamp(None, first, all(stamp.journaled for stamp in stamps))
 
 
 def covers(wider: Target, target: Target) -> bool:

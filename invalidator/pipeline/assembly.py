@@ -26,7 +26,7 @@ from invalidator.pipeline.formats import decoder
 from invalidator.pipeline.ignoring import Ignoring
 from invalidator.pipeline.inheritance import Inheritance
 from invalidator.pipeline.intake import Intake
-from invalidator.pipeline.journaling import make_delivery
+from invalidator.pipeline.journaling import Before, make_delivery
 from invalidator.pipeline.liaison import Liaison
 from invalidator.pipeline.publishers import make_publishers
 from invalidator.pipeline.resend import Resends
@@ -51,6 +51,10 @@ if TYPE_CHECKING:
     from invalidator.messages import Batch, PurgeResult
     from invalidator.slots import BackendSlots, Region
     from invalidator.topology.models import Flush, LaneSpec, Topology, WorkerSpec
+
+HEAD_START = 0.05
+"""Seconds that a subscription may take before the rest of its worker is put together. That takes the processor for
+longer than connecting does, which would have to wait for it, and a successor is to hear as soon as it can."""
 
 
 class Line(NamedTuple):
@@ -90,10 +94,12 @@ def assemble(part: Part, lifeline: int, announce: Callable[[], None], log: Logge
     waker = Waker()
     signals = Signals(waker, wanted=[signal.SIGTERM], ignored=[signal.SIGINT, signal.SIGHUP])
     settings = part.topology.redis_of(spec)
-    tap = Tap(part.line.channel, spec.name, [_policy(part, lane) for lane in spec.backends])
     route = route_to(settings)
     connector = Connector(lambda: connect(route, spec.client_name), waker.wake, settings.password_file)
     sideline = sideline_to(settings, spec.name, waker.wake, avoid=lambda: route.at)
+    subscriber = Subscriber(settings, spec.pattern, connector, sideline, log, clock())
+    subscriber.head_start(clock(), HEAD_START)
+    tap = Tap(part.line.channel, spec.name, [_policy(part, lane) for lane in spec.backends])
     slots = part.region.worker()
     resends = Resends(log)
     liaison = Liaison(part.line.channel, tap, part.line.orders, resends)
@@ -105,11 +111,10 @@ def assemble(part: Part, lifeline: int, announce: Callable[[], None], log: Logge
     decode = decoder(part.plugins, frozenset(spec.allow), spec.max_payload)
     ignoring = Ignoring(spec.ignore_source)
     intake = Intake(decode, ignoring, dispatcher.given_up, publishers.correspondence.declined, slots, tap, log)
-    delivery = make_delivery(
-        part.topology, spec, intake, dispatcher, slots, waker.wake, log, is_restart=part.is_restart
-    )
+    before = Before(part.is_restart, part.heard)
+    delivery = make_delivery(part.topology, spec, intake, dispatcher, slots, waker.wake, log, before)
     return Worker(
-        subscriber=Subscriber(settings, spec.pattern, connector, sideline, log, clock()),
+        subscriber=subscriber,
         intake=intake,
         delivery=delivery,
         dispatcher=dispatcher,
@@ -121,8 +126,7 @@ def assemble(part: Part, lifeline: int, announce: Callable[[], None], log: Logge
             liaison,
             sideline,
             publishers,
-            # What a predecessor hears for us, a journal keeps for us anyway.
-            Inheritance(part.heard if spec.delivery == "pubsub" else frozenset()),
+            Inheritance(part.heard),
         ),
         events=Events(
             announce=announce,

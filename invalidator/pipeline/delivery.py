@@ -31,6 +31,9 @@ class Delivery(Protocol):
     def gap(self, gap: Gap, now: float) -> None:
         """A subscription is confirmed, and before that messages may have been missed."""
 
+    def take_over(self, gap: Gap, now: float, heard: Collection[str]) -> None:
+        """The same; but for these backends another process that is this worker, and hears yet, has missed nothing."""
+
     def make_up_for(self, undone: Collection[str], now: float) -> None:
         """Another process that was this worker has ended, and has left something undone for these backends."""
 
@@ -79,6 +82,10 @@ class PubSub:
         """See Delivery."""
         # Memory is flushed at every start: it costs a refill, and an application may have outlived the last daemon.
         self._dispatcher.flush(gap, now, only_memory=gap.cause == "start" and not self._flush_on_start)
+
+    def take_over(self, gap: Gap, now: float, heard: Collection[str]) -> None:
+        """See Delivery."""
+        self._dispatcher.flush(gap, now, spared=heard)
 
     def make_up_for(self, undone: Collection[str], now: float) -> None:
         """See Delivery."""

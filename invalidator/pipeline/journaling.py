@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from invalidator.journal.cursors import CursorFile
 from invalidator.journal.glob import Glob
 from invalidator.journal.keeper import Keeper
 from invalidator.journal.stream import Stream
 from invalidator.pipeline.delivery import PubSub
-from invalidator.replay.book import Book
+from invalidator.replay.book import Book, letters_first
 from invalidator.replay.exact import Journal, Journaled
 from invalidator.replay.excerpt import Excerpt
 from invalidator.wire.sideline import sideline_to
@@ -28,6 +28,13 @@ if TYPE_CHECKING:
     from invalidator.topology.models import LaneSpec, Topology, WorkerSpec
 
 
+class Before(NamedTuple):
+    """Whether another process was this worker before, and the backends for which it goes on, as in Part."""
+
+    is_restart: bool
+    heard: frozenset[str]
+
+
 def make_delivery(
     topology: Topology,
     spec: WorkerSpec,
@@ -36,12 +43,11 @@ def make_delivery(
     slots: WorkerSlots,
     wake: Callable[[], None],
     log: Logger,
-    *,
-    is_restart: bool,
+    before: Before,
 ) -> Delivery:
-    """What the worker's `delivery` says. `is_restart` as in Part. Reads the worker's cursors from the disk."""
+    """What the worker's `delivery` says. Reads the worker's cursors from the disk."""
     # The setting spares a cache at a deploy; it says nothing of what was missed since a crash.
-    flush_on_start = spec.flush_on_start or is_restart
+    flush_on_start = spec.flush_on_start or before.is_restart
     if spec.delivery == "pubsub":
         return PubSub(dispatcher, intake.is_repeat, flush_on_start=flush_on_start)
     settings, name = topology.redis_of(spec), topology.journal.stream
@@ -53,9 +59,10 @@ def make_delivery(
     journal = Journal(
         stream=Stream(name, sideline, settings.backoff, log, random.random),
         excerpt=Excerpt(Glob(spec.pattern), intake),
-        book=Book(Keeper(file.write, wake, log), name, spec.pattern, setups),
+        book=Book(Keeper(letters_first(dispatcher.lanes, file.write), wake, log), name, spec.pattern, setups),
         kept=kept,
         changed=frozenset(name for name, word in setups.items() if kept and kept.setups.get(name, word) != word),
+        heard=before.heard,
     )
     if kept is None and not file.is_lost and not flush_on_start:
         said = "the first start, or state_dir was lost: what was missed since is not known; flush_on_start is false"

@@ -114,7 +114,8 @@ class Resend:
         return [rest] if rest else []  # a half line at the end: somebody was killed while it was written
 
     def _look(self) -> None:
-        if self.lane.settled_through() < self._number:
+        # What comes after it may have to purge them once more: until then, a successor has to begin here again.
+        if min(self.lane.settled_through(), self.lane.herald.followed_through()) < self._number:
             return
         if not self.lane.dead_letters.done_with(self._offset, self._lines):
             self._ended = False

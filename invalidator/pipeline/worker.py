@@ -191,7 +191,7 @@ class Worker:
 
     def _gap(self, gap: Gap, now: float) -> None:
         if self._inheritance.holds_back(gap):
-            self._dispatcher.flush(gap, now, spared=self._inheritance.heard)
+            self._delivery.take_over(gap, now, self._inheritance.heard)
             self._confirmed = self._confirmed or now
             return
         if gap.cause != "start":

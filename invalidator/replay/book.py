@@ -8,9 +8,10 @@ from invalidator.journal.cursors import Cursors, encoded
 from invalidator.slots import clock
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from invalidator.journal.keeper import Keeper
+    from invalidator.lanes.lane import Lane
     from invalidator.replay.reader import Reader
 
 KEEP_SECONDS = 0.1
@@ -20,6 +21,17 @@ _SHARE = 20
 """To look takes as long as much is pending; it may take a twentieth of the time."""
 AGAIN_SECONDS = 5.0
 """How often though nothing has changed: a former process of this worker may have written last, for another pattern."""
+
+
+def letters_first(lanes: Collection[Lane], write: Callable[[bytes], None]) -> Callable[[bytes], None]:
+    """Writes cursors when the dead letters are on the disk: what a cursor has passed stands nowhere else."""
+
+    def both(data: bytes) -> None:
+        for lane in lanes:
+            lane.dead_letters.sync()
+        write(data)
+
+    return both
 
 
 class Book:
@@ -60,11 +72,10 @@ class Book:
         """Have it written, if it has changed and is complete: a lane without a cursor would be taken for a new one."""
         lanes = {}
         for reader in readers:
-            if reader.is_kept:
-                reader.settle()
-                if reader.cursor is None:
-                    return
-                lanes[reader.lane.name] = reader.cursor
+            reader.settle()
+            if reader.cursor is None:
+                return
+            lanes[reader.lane.name] = reader.cursor
         data = encoded(
             Cursors(
                 stream=self._stream,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from invalidator.messages import Gap
+from invalidator.slots import clock
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -24,6 +25,8 @@ class Breaks:
 
     def __init__(self, readership: Readership, slots: WorkerSlots, book: Book, log: Logger, *, has_place: bool) -> None:
         self.now = 0.0
+        self.last = float("-inf")
+        """The second of the last one: what was heard before had an entry, perhaps, and it is gone with the rest."""
         self.is_readable = False
         """Whether the journal has been read once."""
         self._readership = readership
@@ -49,6 +52,7 @@ class Breaks:
     def answered_by(self, server: str) -> None:
         """The server of this run id has answered; empty: it does not say."""
         if self._has_place and (self._lost_server or server != self._book.server):
+            self.last = clock()
             # Its tail may be lost, read by nobody: what it held of that, no entry that is left can tell.
             self._declare("dataset", self._readership.readers, None)
             self._forgiven = True
@@ -66,6 +70,7 @@ class Breaks:
 
     def of_worker(self, kind: JournalBreak, place: Position, excused: EntryId) -> None:
         """It has not: all start over from the oldest entry that is there. `excused` as in `judge`."""
+        self.last = clock()
         # Those that are behind too: what is gone was behind their places as well, and there is no end to arrive at.
         for reader in self._readership:
             reader.start_over()
@@ -79,7 +84,8 @@ class Breaks:
         place, forgiven = reader.behind, reader.forgiven
         reader.start_over()
         if not forgiven:
-            self._declare(kind, [reader], place)
+            # What comes after it did not wait for so long, and was to be purged once more when this one had been.
+            self._declare(kind, self._readership.line_from(reader), place)
 
     def _declare(self, kind: JournalBreak, readers: Collection[Reader], place: Position | None) -> None:
         self._slots.add(f"journal_break:{kind}")

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from invalidator.channel import LaneReport
     from invalidator.journal.cursors import Cursors
+    from invalidator.journal.entry import EntryId
     from invalidator.journal.position import Position
     from invalidator.journal.reading import Chunk
     from invalidator.journal.stream import Stream
@@ -40,13 +41,15 @@ if TYPE_CHECKING:
 
 LAST_WRITE = 0.2
 """Seconds that the last write of the cursors may take in any case."""
+_UNKEPT = "state_dir cannot keep how far it is, and a restart would read from an older place on; mend the disk"
 
 
 @dataclass(frozen=True, slots=True)
 class Journal:
     """Where to read, what of it is ours, where it is written down how far we are, and how far we were.
 
-    The backends of `changed` were then set up otherwise: whatever they are now may never have been purged.
+    The backends of `changed` were then set up otherwise: whatever they are now may never have been purged. For those of
+    `heard` a predecessor goes on: see Inheritance.
     """
 
     stream: Stream
@@ -54,6 +57,7 @@ class Journal:
     book: Book
     kept: Cursors | None
     changed: frozenset[str] = frozenset()
+    heard: frozenset[str] = frozenset()
 
 
 class Journaled:
@@ -78,7 +82,7 @@ class Journaled:
         self._deadline = heartbeat.deadline
         self._log = log
         self._flush_on_start = flush_on_start
-        self._readership = Readership(dispatcher, journal.kept.lanes if journal.kept else {})
+        self._readership = Readership(dispatcher, journal.kept.lanes if journal.kept else {}, journal.heard)
         self._hearing = Hearing()
         if journal.kept:
             self._book.server, self._book.unjournaled = journal.kept.server, journal.kept.unjournaled
@@ -86,6 +90,7 @@ class Journaled:
         self._tail = Tail(journal.stream, heartbeat.interval, self._breaks, self._read)
         self._catch_up = CatchUp(journal.stream, journal.excerpt, self._tail, self._readership, self._breaks)
         self._doubt: Gap | None = None
+        self._doubtful: EntryId | None = None  # where the journal ended at the first look after that Gap
         self._unjournaled = Unjournaled(slots, journal.book)
         self._now = 0.0
         self._begin(journal.changed)
@@ -95,7 +100,7 @@ class Journaled:
         """See Delivery."""
         if self._stream.trouble[0]:
             return self._stream.trouble
-        return ("cursors", self._book.trouble) if self._book.trouble else ("", "")
+        return ("cursors", f"{_UNKEPT}: {self._book.trouble}") if self._book.trouble else ("", "")
 
     def heard(self, invalidations: Sequence[Invalidation], now: float) -> None:
         """See Delivery."""
@@ -142,9 +147,12 @@ class Journaled:
 
     def gap(self, gap: Gap, now: float) -> None:
         """See Delivery."""
-        self._doubt = gap
+        self._doubt, self._doubtful = gap, None
         self._tail.hurry()
         if gap.cause == "start":
+            for reader in self._readership:
+                if reader.is_memory:
+                    reader.must_flush("start")
             self._start(gap, now)
             return
         self._stream.renew()
@@ -152,6 +160,12 @@ class Journaled:
         if why := self._why_replay_is_not_enough(gap):
             self._log.warning("gap.flushed", cause=gap.cause, why=why)
             self._readership.flush(list(self._readership), gap, now)
+
+    def take_over(self, gap: Gap, now: float, heard: Collection[str]) -> None:
+        """See Delivery. What the predecessor was yet to read, we read: nobody vouches for memory until then."""
+        self._doubt, self._doubtful = gap, None
+        self._tail.hurry()
+        self._start(gap, now, heard)
 
     def make_up_for(self, undone: Collection[str], now: float) -> None:
         """See Delivery. What stands in the journal is read from our own place on, whatever became of it there."""
@@ -163,6 +177,7 @@ class Journaled:
         """See Delivery."""
         self._now = self._breaks.now = now
         self._stream.turn(now)
+        self._readership.send_back()
         self._tail.turn(now)
         self._catch_up.turn(now)
         self._stop_waiting(now)
@@ -212,22 +227,26 @@ class Journaled:
 
     def _begin(self, changed: Collection[str]) -> None:
         """Where the lane that was farthest is, the worker goes on; the others catch up with it."""
+        for cause, line in [(reader.owes, self._readership.line_from(reader)) for reader in self._readership]:
+            for reader in line if cause else ():
+                reader.must_flush(cause)  # it may have flushed before its time, and was to do so after this one
         for reader in self._readership:
-            # Memory is flushed at every start: it costs a refill, and an application may have outlived the last daemon.
             is_new = reader.cursor is None or reader.lane.policy.backend in changed
-            if not reader.is_kept or (self._flush_on_start and is_new):
+            if reader.starts_anew or (self._flush_on_start and is_new):
                 reader.must_flush("start")
         places = [reader.behind for reader in self._readership if reader.behind]
         if places:
             self._tail.position = max(places, key=lambda place: place.at)
+            self._hearing.reached(self._tail.position.at)
             for reader in self._readership.stragglers:
                 if reader.behind == self._tail.position:
                     reader.catch_up(0)
 
-    def _start(self, gap: Gap, now: float) -> None:
+    def _start(self, gap: Gap, now: float, heard: Collection[str] = ()) -> None:
         if self._flush_on_start and self._unjournaled.were_heard_lately():
             for reader in self._readership:
-                reader.must_flush("start")
+                if reader.lane.policy.backend not in heard:
+                    reader.must_flush("start")
         for cause in {reader.owes for reader in self._readership if reader.owes}:
             owing = [reader for reader in self._readership if reader.owes == cause]
             self._readership.flush(owing, replace(gap, cause=cause), now)
@@ -255,6 +274,7 @@ class Journaled:
 
     def _read(self, chunk: Chunk, before: Position, asked: float) -> float:
         self._breaks.read_on()
+        self._hearing.reached(before.at)
         for reader in self._readership.followers:
             reader.begin(before)
         passage = list(self._excerpt.of(chunk.entries, again=False))
@@ -266,6 +286,8 @@ class Journaled:
                 self._slots.add(f"rejected:{reason}")
         for reader in self._readership.followers:
             reader.reached(chunk.position)
+        if self._doubt and asked >= self._doubt.ended and self._has_read_what_was_doubtful(chunk):
+            self._doubt = None
         if chunk.ends:
             self._read_to_the_end(asked)
         if len(self._hearing):
@@ -273,13 +295,18 @@ class Journaled:
         # What will be heard anyway need not be read before; hearing takes the loop's time, too.
         return SOON if self._hearing.is_overtaken(self._now - self._deadline) else 0.0
 
+    def _has_read_what_was_doubtful(self, chunk: Chunk) -> bool:
+        # Not up to the end as it is by now: under a load that is read no faster than it is published, that is never
+        # reached, and memory would serve nothing for as long.
+        self._doubtful = self._doubtful or chunk.last
+        return chunk.ends or (self._doubtful is not None and chunk.position.at >= self._doubtful)
+
     def _read_to_the_end(self, asked: float) -> None:
         absent = self._hearing.absent(asked)
-        self._unjournaled.count(len(absent))
+        # Those of before a break had an entry that went with it: counted, they would have all Gaps of an hour flushed.
+        self._unjournaled.count(sum(heard.at > self._breaks.last for heard in absent))
         for heard in absent:
             self._tell_who_was_left_out(heard)
-        if self._doubt and asked >= self._doubt.ended:
-            self._doubt = None
 
     def _tell_who_was_left_out(self, heard: Heard) -> None:
         number = self._readership.number()

@@ -84,16 +84,21 @@ class Hearing:
         self._heard[at] = Heard(number, now, invalidation)
         return "new"
 
+    def reached(self, at: EntryId) -> None:
+        """The journal has been read up to here, if only by a predecessor."""
+        self._farthest = max(self._farthest, at)
+
     def read(self, at: EntryId, invalidation: Invalidation, now: float) -> int:
         """An entry has been read. Returns the number under which it was dispatched when it was heard, or 0."""
+        # What is read for the second time, after a break, nobody can hear any more; and what was forgotten was heard.
+        may_be_heard = at > self._farthest and at > self._forgotten
+        self.reached(at)
         heard = self._heard.get(at)
         if heard and heard.invalidation == invalidation:
             del self._heard[at]
             self._met = at, heard.at
             return heard.number
-        # What is read for the second time, after a break, nobody can hear any more; and what was forgotten was heard.
-        if at > self._farthest and at > self._forgotten:
-            self._farthest = at
+        if may_be_heard:
             self._unheard[at] = now, _content(invalidation)
             if len(self._unheard) > self._most_read:
                 self._give_up(next(iter(self._unheard)))

@@ -26,8 +26,11 @@ class Reader:
     what was lost before its place has been flushed already, and is not told a second time. `excused` as in `judge`.
     """
 
-    def __init__(self, lane: Lane, kept: Cursor | None) -> None:
+    def __init__(self, lane: Lane, kept: Cursor | None, *, is_heard: bool = False) -> None:
+        """`is_heard`: a predecessor hears and purges for it, so that it goes on even if it is memory."""
         self.lane = lane
+        self.starts_anew = self.is_memory and not is_heard
+        kept = None if self.starts_anew else kept
         self.behind: Position | None = kept.position if kept else None
         self.due = 0.0
         self.asking = False
@@ -41,14 +44,19 @@ class Reader:
         self._left: float = 0 if self.behind else _NEVER
 
     @property
-    def is_kept(self) -> bool:
-        """Whether it has a cursor. Memory that is flushed at each start needs none."""
-        return not (self.lane.backend.memory and self.lane.policy.on_gap)
+    def is_memory(self) -> bool:
+        """Whether each start flushes it, but that of a handover: an application may have outlived the last daemon."""
+        return self.lane.backend.memory and self.lane.policy.on_gap
 
     @property
     def owes(self) -> GapCause | Literal[""]:
         """The cause of the flush that its backend has yet to do."""
         return self._owes
+
+    @property
+    def place(self) -> Position:
+        """Everything up to here is done with."""
+        return self._marks.cursor or OLDEST
 
     @property
     def cursor(self) -> Cursor | None:
@@ -59,7 +67,7 @@ class Reader:
         """Whether it was given what was dispatched under this number."""
         return self._joined < number < self._left
 
-    def must_flush(self, cause: GapCause) -> None:
+    def must_flush(self, cause: GapCause | Literal[""]) -> None:
         """Its lane will be asked for its flush. Until then a successor has to know of it."""
         if self.lane.policy.on_gap:
             self._owes = self._owes or cause
@@ -93,6 +101,15 @@ class Reader:
         self.behind, self._left = position, number
         self.due = 0.0
 
+    def go_back(self, position: Position, number: int) -> None:
+        """It is to be given everything again from here on, and a successor has to know."""
+        if self.behind and self.behind.at <= position.at:
+            return
+        self._left = min(self._left, number)
+        self.behind = position
+        self._marks.restart(position)
+        self.due = 0.0
+
     def catch_up(self, number: int) -> None:
         """It is where its worker is, and follows from now on: it will be given what gets a higher number than this."""
         self.behind, self._joined, self._left = None, number, _NEVER
@@ -106,8 +123,12 @@ class Reader:
         self.forgiven = False
 
     def has_done_flush(self) -> bool:
-        """Whether a flush that it owed is done, and that has not been looked at yet."""
-        return self._owed < _NEVER and self.lane.settled_through() >= self._owed
+        """Whether a flush that it owed is done, and that has not been looked at yet.
+
+        Also by those that come after it, if they have flushed too early.
+        """
+        owed, lane = self._owed, self.lane
+        return owed < _NEVER and lane.settled_through() >= owed and lane.herald.followed_through() >= owed
 
     def settle(self) -> None:
         """Look how far its backend has come."""

@@ -22,9 +22,13 @@ Passage = list[tuple["EntryId", "Invalidation"]]
 class Readership:
     """All lanes, in the order in which they are offered things: those that follow others go first."""
 
-    def __init__(self, dispatcher: Dispatcher, cursors: Mapping[str, Cursor]) -> None:
+    def __init__(self, dispatcher: Dispatcher, cursors: Mapping[str, Cursor], heard: Collection[str] = ()) -> None:
+        """`heard` are the backends for which a predecessor goes on until this process hears."""
         self._dispatcher = dispatcher
-        self.readers = [Reader(lane, cursors.get(lane.name)) for lane in reversed(dispatcher.lanes)]
+        self.readers = [
+            Reader(lane, cursors.get(lane.name), is_heard=lane.policy.backend in heard)
+            for lane in reversed(dispatcher.lanes)
+        ]
 
     def __iter__(self) -> Iterator[Reader]:
         return iter(self.readers)
@@ -75,6 +79,32 @@ class Readership:
             if count < len(wanted):
                 reader.fall_behind(Position(wanted[count - 1][0]) if count else tail, number)
         return len(fresh)
+
+    def send_back(self) -> None:
+        """Who was too full for what a lane that goes first gave reason for gets all of it again, from that one's place.
+
+        Nothing else would make up for that: its own place is beyond it. The other's is not, as it waits for this one.
+        """
+        for reader in self.readers:
+            if reader.lane.take_refused():
+                place = min((one.place for one in self._line_to(reader)), key=lambda place: place.at)
+                reader.go_back(place, self.number())
+
+    def line_from(self, first: Reader) -> list[Reader]:
+        """This one, and all that come after it."""
+        line = {first.lane.policy.backend: [first]}
+        for reader in reversed(self.readers):
+            if reader.lane.policy.order.after in line:
+                line.setdefault(reader.lane.policy.backend, []).append(reader)
+        return [reader for readers in line.values() for reader in readers]
+
+    def _line_to(self, last: Reader) -> Iterator[Reader]:
+        """This one, and all that go before it. Those that follow others stand first in the list."""
+        awaited = {last.lane.policy.backend}
+        for reader in self.readers:
+            if reader.lane.policy.backend in awaited:
+                awaited.add(reader.lane.policy.order.after)
+                yield reader
 
     def flush(self, readers: Collection[Reader], gap: Gap, now: float) -> None:
         """Have these do what their policies say of a Gap, and remember it until it is done."""

@@ -19,7 +19,7 @@ from invalidator.pipeline.dispatcher import Dispatcher
 from invalidator.pipeline.ignoring import Ignoring
 from invalidator.pipeline.intake import Intake
 from invalidator.pipeline.tap import Tap
-from invalidator.replay.book import Book
+from invalidator.replay.book import Book, letters_first
 from invalidator.replay.exact import Journal, Journaled
 from invalidator.replay.excerpt import Excerpt
 from invalidator.slots import Region, clock
@@ -30,7 +30,7 @@ from tests.support.lanes import Rig
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from invalidator.messages import GapCause
@@ -44,7 +44,13 @@ class Process:
     """Ends without a word when it is let go, as after a SIGKILL; `stop` ends it in order."""
 
     def __init__(
-        self, server: RedisServer, folder: Path, *backends: Scripted, limit: int = 100, flush_on_start: bool = False
+        self,
+        server: RedisServer,
+        folder: Path,
+        *backends: Scripted,
+        limit: int = 100,
+        flush_on_start: bool = False,
+        policies: Sequence[Policy] = (),
     ) -> None:
         settings = RedisSettings.model_validate(
             {
@@ -55,7 +61,8 @@ class Process:
         )
         log = get_logger()
         policy = Policy("users", "objects", on_gap=True, flush=(Target("all"),), limit=limit, journal=True)
-        self.rigs = [Rig(backend, folder, policy) for backend in backends]
+        of_each = policies or [policy] * len(backends)
+        self.rigs = [Rig(backend, folder, own) for backend, own in zip(backends, of_each, strict=True)]
         self.region = Region([])
         self.gaps: list[Gap] = []
         self._channel, self._other = pair()
@@ -73,7 +80,7 @@ class Process:
         )
         self.file = CursorFile(folder, "users", log)
         self._sideline = sideline_to(settings, "users", lambda: None, key=STREAM)
-        self._keeper = Keeper(self.file.write, lambda: None, log)
+        self._keeper = Keeper(letters_first(dispatcher.lanes, self.file.write), lambda: None, log)
         journal = Journal(
             Stream(STREAM, self._sideline, settings.backoff, log, random.random),
             Excerpt(Glob(PATTERN), self._intake),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from invalidator import Failure, PurgeResult, Target
 from invalidator.backend import targets_of
@@ -55,6 +55,7 @@ class Origin:
         result = answer(batch, fate)
         failed = {failure.target for failure in result.failures}
         going_on = {*result.deferred, *(failure.target for failure in result.failures if failure.retry)}
+        before = self.pending.in_flight()
         self.pending.settle(batch, result, now)
         if not batch.cause:
             self.open |= going_on
@@ -64,7 +65,7 @@ class Origin:
         elif not failed | going_on:
             self.purged |= dict.fromkeys(self.covered, now)
             self.covered.clear()
-        return of_answer(batch, result, self.pending, now)
+        return of_answer(batch, result, self.pending, now, before)
 
 
 def answer(batch: Batch, fate: Callable[[Target], Fate]) -> PurgeResult:
@@ -92,6 +93,8 @@ class Tiers:
     """When the edge was last asked for each target, in an attempt that succeeded."""
     attempts: list[tuple[float, Batch]] = field(default_factory=list)
     edge_fate: Callable[[Target], Fate] = fine
+    journal: bool = False
+    """Whether what is offered stands in a journal that the lanes are given again from."""
     far_order: Order | None = None
     """Of a third lane that comes after the edge, if there is one."""
     far_asked: dict[Target, float] = field(default_factory=dict)
@@ -99,16 +102,28 @@ class Tiers:
 
     def __post_init__(self) -> None:
         made = [
-            Policy("w", "objects", self.origin_kinds, self.origin_flush, on_gap=True, limit=self.limit)
+            Policy(
+                "w",
+                "objects",
+                self.origin_kinds,
+                self.origin_flush,
+                on_gap=True,
+                limit=self.limit,
+                journal=self.journal,
+            )
             for _ in range(self.origins)
         ]
         self.behind = [Origin(Pending(policy, lambda: 0.5)) for policy in made]
-        policy = Policy("w", "edge", flush=self.flush, on_gap=self.on_gap, limit=self.limit, order=self.order)
+        both: dict[str, Any] = {
+            "flush": self.flush,
+            "on_gap": self.on_gap,
+            "limit": self.limit,
+            "journal": self.journal,
+        }
+        policy = Policy("w", "edge", order=self.order, **both)
         self.edge = Ordered(policy, lambda: 0.5)
         self.edge.follow(made)
-        far = Policy(
-            "w", "far", flush=self.flush, on_gap=self.on_gap, limit=self.limit, order=self.far_order or AT_ONCE
-        )
+        far = Policy("w", "far", order=self.far_order or AT_ONCE, **both)
         self.far = Ordered(far, lambda: 0.5)
         self.far.follow([policy])
 
@@ -122,11 +137,11 @@ class Tiers:
         self.number += 1
         for lane in (self.far, self.edge) if self.far_order else (self.edge,):
             lane.heard = self.number
-            self._end(lane, lane.add(targets, soft=soft, ts=None, now=self.now))
+            self._end(lane, lane.add(targets, soft=soft, ts=None, now=self.now, journaled=self.journal))
         for place, origin in enumerate(self.behind):
             origin.pending.heard = self.number
             fit = [target for target in targets if target.kind in self.origin_kinds]
-            homeless = origin.pending.add(fit, soft=soft, ts=None, now=self.now)
+            homeless = origin.pending.add(fit, soft=soft, ts=None, now=self.now, journaled=self.journal)
             origin.pending.end("dead", len(homeless))
             origin.open |= {target for target in fit if target not in homeless}
             if homeless:
@@ -205,6 +220,7 @@ class Tiers:
             return
         self.attempts.append((self.now, batch))
         result = answer(batch, self.edge_fate)
+        before = self.edge.in_flight()
         self.edge.settle(batch, result, self.now)
         failed = {*result.deferred, *(failure.target for failure in result.failures)}
         done = [target for target in targets_of(batch) if target not in failed]
@@ -214,7 +230,7 @@ class Tiers:
             self.asked |= {target: self.now for target in known if any(covers(one, target) for one in done)}
 
         self.edge_purged |= dict.fromkeys(() if batch.cause else done, self.now)
-        news = of_answer(batch, result, self.edge, self.now)
+        news = of_answer(batch, result, self.edge, self.now, before)
         if news and self.far_order:
             self._tell(self.far, self.edge.policy, 1, news)
 
@@ -226,7 +242,7 @@ class Tiers:
             self.far_asked |= dict.fromkeys(done, self.now)
 
     def _tell(self, lane: Ordered, origin: Policy, bit: int, news: News) -> None:
-        word = Word(bit, news.at, news.heard)
+        word = Word(bit, news.at, news.heard, news.root, news.journaled)
         if news.flush:
             self._end(lane, lane.flushed(origin, word, self.now))
         else:
