@@ -24,7 +24,7 @@ test: $(STAMP) ## all tests, on real servers (installs those it may, see system-
 chaos: $(STAMP) ## every promise against real faults, in an hour or two: ARGS="--short", "--only kills", "--list"
 	@scripts/system-packages
 	@$(RUN)python -m chaos $(ARGS)
-	@[ -n "$(ARGS)" ] || $(RUN)python -m pytest tests/test_stateful.py --sequences 500
+	@[ -n "$(ARGS)" ] || $(RUN)python -m pytest tests/test_stateful.py tests/test_drill.py --sequences 500 --every-fault
 
 check: $(STAMP) ## format, lint, strict types and import contracts; changes nothing
 	@$(RUN)ruff format --check

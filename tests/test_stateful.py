@@ -2,8 +2,9 @@
 
     python -m pytest tests/test_stateful.py --sequences 500
 
-Hypothesis chooses the steps, on live servers and a live daemon. What fails is printed, with the daemon's log;
-it is not made smaller, as each attempt would cost seconds, and a live daemon need not fail twice.
+Hypothesis chooses the steps, other ones each time, on live servers and a live daemon. What fails is printed, with the
+daemon's log; it is not made smaller, as each attempt would cost seconds, and a live daemon need not fail twice. To have
+the same steps again, put the @reproduce_failure(…) that is printed with them above `class Sequence`.
 """
 
 from __future__ import annotations

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from invalidator.drill.fault import Fault
-from invalidator.drill.promises import Check, declared, within
-from invalidator.drill.topology import HEARTBEAT_TIMEOUT
+from invalidator.drill.promises import Check, declared, gained, within
+from invalidator.drill.topology import HEARTBEAT_TIMEOUT, STOP_TIMEOUT
 from invalidator.errors import UnreachableError
 from invalidator.stage.process import children
 
@@ -24,6 +24,8 @@ REPLACED = 2.0
 """Seconds in which a dead worker's successor is to be subscribed. A twentieth will do; a busy machine is given more."""
 ORPHANED = 1.0
 """Seconds that a worker may outlive its supervisor."""
+STOPPED = STOP_TIMEOUT + 1.0
+"""Seconds in which a worker that was told to stop has ended."""
 
 
 def worker_kill(scene: Scene) -> Sequence[Check]:
@@ -86,10 +88,15 @@ def reload_bad(scene: Scene) -> Sequence[Check]:
 
 def restart(scene: Scene) -> Sequence[Check]:
     """`invalidator restart`, as an operator does it."""
-    victim = scene.pid()
+    before, victim = scene.gaps(), scene.pid()
     scene.ask_for_restart()
     seconds = scene.seconds_until(lambda: scene.subscribed(other_than=victim))
-    return [within("another worker is subscribed", seconds, 5.0)]
+    gone = scene.seconds_until(scene.is_alone)  # whether its successor had to begin with a gap is known only then
+    checks = [within("another worker is subscribed", seconds, 5.0), within("the old one ends", gone, STOPPED)]
+    if scene.delivery == "pubsub":  # with a journal the new one reads on, and its start is told as any other
+        new = ", ".join(gained(before, scene.gaps()))
+        checks.append(Check("a planned restart is no gap", not new, new or "none"))
+    return checks
 
 
 def _reloaded(scene: Scene) -> bool | None:

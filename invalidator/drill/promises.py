@@ -20,8 +20,9 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of one fault. `recovered`: seconds until all was as before, None if it never was.
+    """What came of one fault, which `about` describes.
 
+    `recovered`: seconds until all was as before, None if it never was.
     `gaps` are those that the worker has declared meanwhile, by cause; `stale` entries by cache, among `entries` in all.
     """
 
@@ -33,6 +34,7 @@ class Outcome:
     entries: int
     published: int
     checks: tuple[Check, ...]
+    about: str = ""
 
     @property
     def kept(self) -> bool:

@@ -16,15 +16,19 @@ if TYPE_CHECKING:
     from invalidator.drill.promises import Outcome
     from invalidator.screen.paint import Line
 
-_NAME, _TIME, _STALE, _GAP = 15, 9, 6, 14
-_WIDE = 60
+_NAME, _TIME, _STALE, _GAP = 15, 9, 6, 19
+_WIDE = 66
 """From so many columns on, there is room for the gaps."""
+_WIDEST = 118
+"""And from so many on, for what each fault is: names like `full` and `rights` do not say it."""
+_VERDICT = 10
 
 
 def heading(columns: int) -> Line:
     """The table's first line."""
     gap = f"  {'gap':<{_GAP}}" if columns >= _WIDE else ""
-    return line(Piece(f"{'fault':<{_NAME}}{'mended':>{_TIME}}{gap}{'stale':>{_STALE}}  promises", "dim"))
+    text = f"{'fault':<{_NAME}}{'mended':>{_TIME}}{gap}{'stale':>{_STALE}}  {'promises':<{_VERDICT}}"
+    return line(Piece(f"{text}  what it was".rstrip() if columns >= _WIDEST else text.rstrip(), "dim"))
 
 
 def row(outcome: Outcome, columns: int) -> Iterator[Line]:
@@ -35,7 +39,8 @@ def row(outcome: Outcome, columns: int) -> Iterator[Line]:
     stale = sum(outcome.stale.values())
     held = sum(check.kept for check in outcome.checks)
     verdict = Piece(f"{held} kept", "good") if outcome.kept else Piece(f"{len(outcome.broken)} broken", "bad")
-    yield line(f"{outcome.fault:<{_NAME}}{took:>{_TIME}}{gap}{stale:>{_STALE},}  ", verdict)
+    about = f"{'':{max(0, _VERDICT - len(verdict.text))}}  {outcome.about}" if columns >= _WIDEST else ""
+    yield line(f"{outcome.fault:<{_NAME}}{took:>{_TIME}}{gap}{stale:>{_STALE},}  ", verdict, Piece(about, "dim"))
     for check in outcome.broken:
         for text in wrap(f"broken: {check.promise}; seen: {check.evidence}", max(20, columns - 4)):
             yield line("    ", Piece(text, "bad"))
@@ -76,6 +81,7 @@ def as_dict(outcomes: Sequence[Outcome], seed: int) -> dict[str, Any]:
         "outcomes": [
             {
                 "fault": outcome.fault,
+                "about": outcome.about,
                 "delivery": outcome.delivery,
                 "ok": outcome.kept,
                 "seconds": outcome.recovered,

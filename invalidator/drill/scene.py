@@ -27,6 +27,8 @@ PATIENCE = 15.0
 QUIET = 1.2
 """Seconds without any change: longer than a heartbeat with its deadline, and than a lane's own report is old."""
 _POLL = 0.005
+_ANSWERED = 5.0
+"""Seconds in which the daemon is to say how it is. On a busy machine that takes long, and is no answer of its own."""
 
 
 class Scene:
@@ -45,7 +47,7 @@ class Scene:
     def status(self) -> Status | None:
         """The daemon at this moment; None when nobody answers."""
         try:
-            with Client(self.stage.control, patience=1.0) as client:
+            with Client(self.stage.control, patience=_ANSWERED) as client:
                 return client.ask(GetStatus()).status
         except InvalidatorError:
             return None
@@ -74,6 +76,16 @@ class Scene:
         """Whether the worker is known to be subscribed; as another process than this one, if one is given."""
         worker = self.worker()
         return worker is not None and worker.subscribed and worker.state == "RUNNING" and worker.pid != other_than
+
+    def is_alone(self) -> bool:
+        """Whether the worker is one process: no other one takes over from it, or works on beside it."""
+        worker = self.worker()
+        return worker is not None and worker.handover is None
+
+    @property
+    def delivery(self) -> str:
+        """How messages are delivered."""
+        return str(self._topology["workers"][0].get("delivery", "pubsub"))
 
     def purged(self) -> dict[str, int]:
         """How many targets each cache has been purged of."""

@@ -15,6 +15,7 @@ INTERVAL = 0.2
 DEADLINE = 0.8
 LONGEST_BACKOFF = 0.5
 HEARTBEAT_TIMEOUT = 2.0
+STOP_TIMEOUT = 5.0
 
 
 def topology(stage: Stage, broker: str, *, delivery: str, guards: bool) -> dict[str, Any]:
@@ -31,7 +32,7 @@ def topology(stage: Stage, broker: str, *, delivery: str, guards: bool) -> dict[
     }
     return {
         "redis": {"url": f"redis://{broker}/0", **patience},
-        "supervisor": {"heartbeat_timeout": f"{HEARTBEAT_TIMEOUT}s", "stop_timeout": "5s"},
+        "supervisor": {"heartbeat_timeout": f"{HEARTBEAT_TIMEOUT}s", "stop_timeout": f"{STOP_TIMEOUT}s"},
         "backends": {**stage.caches.backends(), "words": {"type": "log"}},
         "workers": [
             {

@@ -15,6 +15,8 @@ _PACKAGE_OF = {
     "memcached": "memcached",
     "nginx": "nginx",
     "cache_purge": "libnginx-mod-http-cache-purge",
+    "squid": "squid",
+    "traffic_server": "trafficserver",
     "varnishd": "varnish",
     "vmod_xkey": "varnish-modules",
     "prometheus": "prometheus",

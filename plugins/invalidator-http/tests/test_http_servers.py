@@ -29,14 +29,6 @@ HERE = Path(__file__).parent.parent
 HOST = "shop.example"
 
 
-def require(program: str, package: str) -> Path:
-    """Where a server is; missing, it skips the test at home and fails it in CI."""
-    found = shutil.which(program, path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/bin")
-    return (
-        Path(found) if found else pytest.skip(f"{program} is not on this machine; it is the system package {package}")
-    )
-
-
 def _signal(pid: int, number: signal.Signals) -> None:
     with suppress(ProcessLookupError):
         os.kill(pid, number)
@@ -148,7 +140,7 @@ class Squid(HttpCache):
     name = "squid"
 
     def __init__(self, folder: Path, origin: Origin) -> None:
-        super().__init__(require("squid", "squid"), folder, origin)
+        super().__init__(required.require("squid"), folder, origin)
         host, _, port = origin.address.rpartition(":")
         self._service = f"squid{self.port}"
         # It refuses to run as root, and the user that it runs as instead must not need anything of the test's folder.
@@ -175,7 +167,7 @@ class TrafficServer(HttpCache):
     name = "trafficserver"
 
     def __init__(self, folder: Path, origin: Origin) -> None:
-        super().__init__(require("traffic_server", "trafficserver"), folder, origin)
+        super().__init__(required.require("traffic_server"), folder, origin)
         self._cache = folder / "cache"
         installed = {"prefix": "/usr", "exec_prefix": "/usr", "bindir": "/usr/bin", "sbindir": "/usr/bin"}
         libraries = {"libdir": "/usr/lib/trafficserver", "libexecdir": "/usr/lib/trafficserver/modules"}
