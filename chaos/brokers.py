@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from redis import Redis
-
 from chaos.proxy import Proxy
 from chaos.sentinels import Sentinels
 from invalidator.embedded import free_port, redis_server
@@ -50,12 +48,13 @@ def opened(stack: ExitStack, folder: Path, way: Way, *, journal: bool) -> Broker
         return _watched(stack, folder, options)
     if way == "apart":
         options += ("--bind", "127.0.0.1", APART)
+    if way == "user":  # it is there again when the server is
+        options += ("--user", USER, "on", f">{PASSWORD}", "~*", "&*", "+@all")
     server = stack.enter_context(redis_server(folder, *options))
     broker = Broker(server, server.url, server.url)
     if way == "apart":
         broker.daemon_url = f"redis://{APART}:{server.port}/0"
     elif way == "user":
-        _add_user(server)
         broker.daemon_url = f"redis://{USER}@{server.address}/0"
         broker.password_file = folder / "password"
         broker.password_file.write_text(PASSWORD)
@@ -69,11 +68,6 @@ def opened(stack: ExitStack, folder: Path, way: Way, *, journal: bool) -> Broker
         broker.proxy.start()
         broker.url = broker.daemon_url = f"redis://{broker.proxy.address}/0"
     return broker
-
-
-def _add_user(server: RedisServer) -> None:
-    with Redis.from_url(server.url) as redis:
-        redis.execute_command("ACL", "SETUSER", USER, "on", f">{PASSWORD}", "~*", "&*", "+@all")
 
 
 def _watched(stack: ExitStack, folder: Path, options: tuple[str, ...]) -> Broker:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
-from invalidator.slots import clock
+from invalidator.slots import Snapshot, clock
 
 Mend = Callable[[Any], Any]
 """Makes, of the original, what stands in its place."""
@@ -54,6 +54,14 @@ def _never_flushing(original: Any) -> Any:
 
 def _settled_at_once(original: Any) -> Any:
     return lambda self, number: original(self, max(number, *(given for given, _ in self._waiting), 0))
+
+
+def _forgetting_what_was_pending(original: Any) -> Any:
+    def fold(self: Any, last: Snapshot, ends: Any) -> None:
+        none = {"pending": 0, "pending_unjournaled": 0}
+        original(self, Snapshot(last.worker, {name: {**words, **none} for name, words in last.backends.items()}), ends)
+
+    return fold
 
 
 def _ready_at_once(original: Any) -> Any:
@@ -110,6 +118,10 @@ GUARDS = {
     "restart": Guard(
         "a worker that has died after it was ready is replaced at once",
         {"invalidator.supervision.deaths:restart_delay": _returning(0.5)},
+    ),
+    "fold": Guard(
+        "what a dead worker had pending comes to an end",
+        {"invalidator.supervision.metrics:Totals.fold": _forgetting_what_was_pending},
     ),
     "backoff": Guard(
         "a worker that dies at its start is tried with a growing delay",

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import time
-from contextlib import closing, suppress
-from dataclasses import asdict, dataclass
+from contextlib import closing
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from chaos import ledger
 from chaos.application import STORES
+from chaos.conservation import account, total
 from chaos.delivery import STREAM
 from chaos.scene import HOT, LANES, pause
-from invalidator.slots import ENDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from chaos.conservation import Account
     from chaos.scene import Scene
     from tests.support.metrics import Metrics
 
@@ -29,7 +30,7 @@ _AT_ONCE = 200
 class Verdict:
     """What was found. `unapplied` are messages that no worker ever handed to its ledger, by worker; see `unapplied`.
 
-    `unaccounted` are targets received that have come to no end and are not pending, over all lanes.
+    `account` is how the lanes' counters add up; `seen` has, by fault, what each time showed that it took place.
     """
 
     published: int
@@ -37,13 +38,14 @@ class Verdict:
     held: Mapping[str, int]
     stale: Mapping[str, int]
     unapplied: Mapping[str, int]
-    unaccounted: int
+    account: Account
     gaps: Mapping[str, int]
     flushes: int
     missed: int
     failed: int
     lost: int
     quiet: bool
+    seen: Mapping[str, Sequence[int]] = field(default_factory=dict)
 
     @property
     def all_stale(self) -> int:
@@ -69,7 +71,7 @@ def examine(scene: Scene) -> Verdict:
         held={kind: len(entries) for kind, entries in held.items()},
         stale={kind: stale(scene, entries) for kind, entries in held.items()},
         unapplied=unapplied(scene),
-        unaccounted=unaccounted(metrics),
+        account=account(scene, metrics),
         gaps={cause: count for cause, count in causes.items() if count},
         flushes=total(metrics, "flushes_total"),
         missed=total(metrics, "messages_missed_total"),
@@ -93,25 +95,6 @@ def unapplied(scene: Scene) -> dict[str, int]:
     expected = _in_stream(scene) if scene.setting.mode == "journal" else set(_logged([scene.ticks]))
     cold = expected & set(scene.truth.keys[HOT:])
     return {worker: len(cold - set(_logged([ledger.of(scene.ledger, worker)]))) for worker in LANES}
-
-
-def unaccounted(metrics: Metrics) -> int:
-    """Targets received that have neither come to an end nor are pending, summed over the lanes without their signs."""
-    pairs = {(labels["worker"], labels["backend"]) for labels in _series(metrics, "targets_received_total")}
-    return sum(abs(_balance(metrics, worker, backend)) for worker, backend in pairs)
-
-
-def _balance(metrics: Metrics, worker: str, backend: str) -> int:
-    lane = {"worker": worker, "backend": backend}
-    ended = sum(total(metrics, "targets_total", **lane, end=end) for end in ENDS)
-    return total(metrics, "targets_received_total", **lane) - ended - total(metrics, "pending", **lane)
-
-
-def total(metrics: Metrics, name: str, **labels: str) -> int:
-    """The sum over all series of this name with these labels; 0 if there is none."""
-    with suppress(KeyError):
-        return int(metrics.value(f"invalidator_{name}", **labels))
-    return 0
 
 
 def _await_rest(scene: Scene) -> bool:

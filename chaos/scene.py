@@ -19,6 +19,8 @@ from redis import Redis
 from chaos import brokers, ledger
 from chaos.clock import Clock
 from chaos.pages import PageCache
+from invalidator.control.client import Client
+from invalidator.control.protocol import GetStatus
 from invalidator.stage import truth
 from invalidator.stage.caches import FLUSHES, start_caches
 from invalidator.stage.process import Child
@@ -84,6 +86,12 @@ class Watched(Daemon):
         if setting.guard:
             self.program = (sys.executable, "-m", "chaos.weakened", setting.guard)
         super().__init__(folder, topology, {"PYTHONPATH": str(REPOSITORY), **setting.environment, **environment})
+
+    def pids_by_name(self) -> dict[str, int]:
+        """The workers' processes, as the supervisor tells them."""
+        with Client(self.control, patience=5.0) as client:
+            status = client.ask(GetStatus()).status
+        return {worker.name: worker.pid for worker in status.workers if worker.pid} if status else {}
 
     def start_again(self) -> None:
         """Its successor, once it has ended; returns when that is ready."""

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from redis import Redis
 
 
@@ -18,6 +20,11 @@ def subscriptions(redis: Redis) -> dict[str, set[int]]:
         if kind == "invalidator":
             found.setdefault(worker, set()).add(int(client["id"]))
     return found
+
+
+def ports(redis: Redis, clients: Collection[int]) -> list[int]:
+    """The ports from which these connections come."""
+    return [int(each["addr"].rpartition(":")[2]) for each in redis.client_list() if int(each["id"]) in clients]
 
 
 def await_new(redis: Redis, worker: str, old: set[int], deadline: float = 20.0) -> None:

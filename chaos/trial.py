@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from chaos.oracle import examine
@@ -54,12 +55,15 @@ def strike(scene: Scene, faults: Sequence[type[Fault]], times: int | None) -> Ve
                 for _ in range(times or fault.times):
                     fault.strike()
                     scene.under_load(chance.uniform(*BETWEEN))
-            scene.under_load(REFILL)
-            # Memory answers again only when all is known; the others are refilled by then.
-            wait_until(
-                lambda: scene.application.ask("served"), 60, lambda: f"the LRU is shut: {scene.run.logs()[-2000:]}"
-            )
-    return examine(scene)
+            refill(scene)
+    return replace(examine(scene), seen={fault.name: fault.seen for fault in ready})
+
+
+def refill(scene: Scene) -> None:
+    """Load after the last fault, until every cache holds something: of an empty one the oracle can say nothing."""
+    scene.under_load(REFILL)
+    # Memory answers again only when all is known; the others are refilled by then.
+    wait_until(lambda: scene.application.ask("served"), 60, lambda: f"the LRU is shut: {scene.run.logs()[-2000:]}")
 
 
 def seed_of(mode: Mode, name: str, seed: int) -> int:

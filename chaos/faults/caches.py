@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
+from chaos.conservation import slower, total
 from chaos.faults.fault import Fault
 from chaos.scene import LANES, server_of
 from tests.support.waiting import wait_until
-
-if TYPE_CHECKING:
-    from chaos.oracle import Verdict
 
 
 class CacheFault(Fault):
@@ -19,7 +17,12 @@ class CacheFault(Fault):
 
     kind: ClassVar[str]
     hold = 1.0
-    makes_gaps = False
+
+    def trace(self) -> int:
+        """Purges of it that failed, or took longer than any does that is answered."""
+        metrics = self.scene.run.metrics()
+        failed = total(metrics, "purge_attempts_failed_total", backend=self.kind)
+        return failed + slower(metrics, "purge_seconds", 0.5, backend=self.kind)
 
     def inject(self) -> None:
         """Leave it, and begin."""
@@ -63,6 +66,10 @@ class AwayDuringCrash(HangingMemcached):
     title = "backend hanging while its worker is killed"
     hold = 1.0
 
+    def trace(self) -> int:
+        """The deaths of its worker, each while much was waiting for the cache: `begin` has seen to that."""
+        return total(self.scene.run.metrics(), "worker_restarts_total", worker="stores", reason="signal")
+
     def begin(self) -> None:
         """Stop the cache; then, when something waits for it, kill the worker."""
         super().begin()
@@ -79,13 +86,13 @@ class Mood(Fault):
 
     mood: ClassVar[str]
     hold = 1.5
-    makes_gaps = False
     setting: ClassVar = {"moody": True}
 
-    @classmethod
-    def is_felt(cls, verdict: Verdict) -> bool:
-        """Purges have failed."""
-        return verdict.failed > 0
+    def trace(self) -> int:
+        """Purges of it that failed, or were answered late."""
+        metrics = self.scene.run.metrics()
+        failed = total(metrics, "purge_attempts_failed_total", backend="http")
+        return failed + slower(metrics, "purge_seconds", 0.5, backend="http")
 
     def inject(self) -> None:
         """From now on."""

@@ -7,6 +7,7 @@ import shutil
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from chaos.conservation import total
 from chaos.delivery import MODES
 from chaos.scene import LANES, pause
 from tests.support.waiting import wait_until
@@ -37,12 +38,18 @@ class Fault:
     """Whether it needs a network namespace of its own, or rights over one."""
     setting: ClassVar[Mapping[str, Any]] = {}
     """What this fault changes about the scene, see Setting."""
-    makes_gaps: ClassVar[bool] = True
-    """Whether Gaps have to be declared: if none is, the fault did nothing, and the run has shown nothing."""
+    least: ClassVar[int] = 1
+    """By how much `trace` has to grow each time: else the fault did nothing, and the run has shown nothing."""
+    notice: ClassVar[float] = 5.0
+    """Seconds after the recovery in which that has to be seen."""
 
     def __init__(self, scene: Scene, chance: random.Random) -> None:
         self.scene = scene
         self.chance = chance
+        self.done = 0
+        """How often the injection itself has seen that it took place."""
+        self.seen: list[int] = []
+        """By how much `trace` has grown, each time."""
 
     @classmethod
     def missing(cls) -> str:
@@ -54,9 +61,13 @@ class Fault:
         return "it needs root" if cls.root and os.geteuid() != 0 else ""
 
     @classmethod
-    def is_felt(cls, verdict: Verdict) -> bool:
-        """Whether the daemon has noticed what it should have."""
-        return not cls.makes_gaps or sum(verdict.gaps.values()) > len(LANES)
+    def is_kept(cls, verdict: Verdict) -> bool:
+        """Whether what is promised of this fault in particular was kept."""
+        return True
+
+    def trace(self) -> int:
+        """A number that grows when this fault takes place, and by nothing else: the gaps, if it makes any."""
+        return total(self.scene.run.metrics(), "gaps_total")
 
     def prepare(self) -> None:
         """Once, before the load."""
@@ -72,13 +83,20 @@ class Fault:
         """Once, after everything, whatever happened."""
 
     def strike(self) -> None:
-        """One whole fault: begun, held under load, healed, and every worker subscribed again."""
+        """One whole fault: begun, held under load, healed, every worker subscribed again, and its trace found."""
+        before = self.trace()
         try:
             self.inject()
             pause(self.hold)
         finally:
             self.heal()
         self.recovered()
+        wait_until(
+            lambda: self.trace() - before >= self.least,
+            self.notice,
+            lambda: f"nothing is seen of {self.name}, so that nothing is shown: {before} before, {self.trace()} after",
+        )
+        self.seen.append(self.trace() - before)
 
     def recovered(self) -> None:
         """Wait until every worker is subscribed, and alive."""

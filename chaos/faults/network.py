@@ -8,7 +8,11 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import time
+from pathlib import Path
 from typing import ClassVar
+
+from redis import Redis
 
 from chaos import namespace
 from chaos.brokers import APART
@@ -16,6 +20,8 @@ from chaos.faults.fault import Fault
 from invalidator.stage.process import Child
 
 _TABLE = "add table ip chaos\nadd chain ip chaos input { type filter hook input priority 0; }\n"
+_LATE = 0.05
+"""Seconds: with packets that are on time, an answer takes a fraction of a millisecond."""
 
 
 class Packets(Fault):
@@ -35,11 +41,11 @@ class Packets(Fault):
         """From now on."""
         port = self.scene.broker.port
         ends = (f"ip saddr {APART} tcp sport {port}", f"ip daddr {APART} tcp dport {port}")
-        _nft(_TABLE + "".join(f"add rule ip chaos input {end} {self.verdict}\n" for end in ends))
+        nft(*(f"{end} {self.verdict}" for end in ends))
 
     def heal(self) -> None:
         """And no more. Also where nothing was begun."""
-        _nft("add table ip chaos\ndelete table ip chaos\n")
+        nft()
 
 
 class Dropped(Packets):
@@ -55,8 +61,13 @@ class Lossy(Packets):
 
     name = "loss"
     title = "30 % of packets lost"
-    makes_gaps = False
+    least = 20
     verdict = "numgen random mod 100 < 30 drop"
+
+    def trace(self) -> int:
+        """What was sent again, by anybody in this namespace: TCP makes up for it, mostly within the deadline."""
+        names, numbers = (line.split() for line in Path("/proc/net/snmp").read_text().splitlines() if "Tcp:" in line)
+        return int(numbers[names.index("RetransSegs")])
 
 
 class Reset(Packets):
@@ -75,7 +86,6 @@ class Delayed(Fault):
     name = "delay"
     title = "packets delayed 100 ms ± 20 ms"
     hold = 4.0
-    makes_gaps = False
     setting: ClassVar = {"way": "apart"}
 
     @classmethod
@@ -88,8 +98,19 @@ class Delayed(Fault):
         return "neither netem (tc) nor NFQUEUE (iptables, and NetfilterQueue for Python) is on this machine"
 
     def inject(self) -> None:
-        """From now on."""
-        port = self.scene.broker.port
+        """From now on; an answer that we ask for on the daemon's way is late, too."""
+        self._begin(self.scene.broker.port)
+        with Redis(APART, self.scene.broker.port, socket_timeout=5) as redis:
+            redis.ping()
+            asked = time.monotonic()
+            redis.ping()
+            self.done += time.monotonic() - asked > _LATE
+
+    def trace(self) -> int:
+        """The injections after which it was."""
+        return self.done
+
+    def _begin(self, port: int) -> None:
         if namespace.has_netem():
             for command in namespace.netem(APART, "delay 100ms 20ms"):
                 subprocess.run(command, check=True, capture_output=True)
@@ -116,5 +137,8 @@ class Delayed(Fault):
         subprocess.run(["iptables", "-w", action, *match, *queue], check=True, capture_output=True)
 
 
-def _nft(commands: str) -> None:
-    subprocess.run(["nft", "-f", "-"], input=commands, text=True, check=True, capture_output=True)
+def nft(*rules: str) -> None:
+    """From now on these rules, and no earlier ones, are for what arrives."""
+    anew = "add table ip chaos\ndelete table ip chaos\n"
+    added = _TABLE + "".join(f"add rule ip chaos input {rule}\n" for rule in rules) if rules else ""
+    subprocess.run(["nft", "-f", "-"], input=anew + added, text=True, check=True, capture_output=True)

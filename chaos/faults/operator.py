@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import signal
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, ClassVar
 
 from chaos.faults.fault import Fault
@@ -22,7 +23,6 @@ class SetClock(Fault):
     name = "clock"
     title = "clock jump of a day"
     hold = 1.0
-    makes_gaps = False
     setting: ClassVar = {"clock": True}
 
     @classmethod
@@ -32,18 +32,25 @@ class SetClock(Fault):
 
     def inject(self) -> None:
         """Forward, or back, by chance."""
-        before = self._last_time()
+        said = len(self.scene.run.logs().splitlines())
         days = self.chance.choice((-1, 1))
         self.scene.clock.set(days * DAY)
         self.scene.run.signal(signal.SIGHUP)  # which is logged, with the time
-        wait_until(lambda: self._last_time() != before, 10, self.scene.run.logs)
+        wait_until(lambda: self._says(days, since=said), 10, self.scene.run.logs)
+        self.done += 1
+
+    def trace(self) -> int:
+        """The dates in the daemon's log that were another day's."""
+        return self.done
 
     def heal(self) -> None:
         """As it was."""
         self.scene.clock.set(0)
 
-    def _last_time(self) -> str:
-        return self.scene.run.logs().splitlines()[-1].partition('"time": "')[2][:10]
+    def _says(self, days: int, since: int) -> bool:
+        """Whether a line of the log after the first `since` has the date that the daemon should now believe."""
+        date = (datetime.now(UTC) + timedelta(days)).date().isoformat()
+        return any(f'"time": "{date}' in line for line in self.scene.run.logs().splitlines()[since:])
 
 
 class Reload(Fault):
@@ -53,11 +60,10 @@ class Reload(Fault):
     title = "reload under load, every third file invalid"
     times = 100
     hold = 0.0
-    makes_gaps = False
     setting: ClassVar = {"seconds": 300.0}
 
     @classmethod
-    def is_felt(cls, verdict: Verdict) -> bool:
+    def is_kept(cls, verdict: Verdict) -> bool:
         """Nothing is lost, in either mode: each new worker is subscribed before the old one goes."""
         return not any(verdict.unapplied.values())
 
@@ -79,3 +85,8 @@ class Reload(Fault):
         if not wrong:
             wait_until(lambda: len(run.pids()) == len(before) and not set(run.pids()) & set(before), 30, run.logs)
         assert not wrong or run.pids() == before, "a file that is wrong has changed something"
+        self.done += 1
+
+    def trace(self) -> int:
+        """Those that have had the outcome that they should."""
+        return self.done

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 
+from chaos.conservation import slower
 from chaos.faults.fault import Fault
 from tests.support.waiting import wait_until
 
@@ -31,12 +32,18 @@ class KilledSupervisor(Fault):
 
     name = "supervisor-kill"
     title = "SIGKILL of the supervisor"
-    makes_gaps = False  # those of the last daemon are counted no more
     hold = 0.0
 
     def inject(self) -> None:
         """Kill it."""
-        self.scene.run.signal(signal.SIGKILL)
+        run = self.scene.run
+        run.signal(signal.SIGKILL)
+        wait_until(lambda: run.returncode is not None, 10, "the supervisor does not die")
+        self.done += run.returncode == -signal.SIGKILL
+
+    def trace(self) -> int:
+        """Its deaths: its successor counts gaps from the beginning."""
+        return self.done
 
     def heal(self) -> None:
         """Start it again; nothing of the last one may be left by then."""
@@ -48,13 +55,17 @@ class StoppedWorker(Fault):
 
     name = "worker-stop"
     title = "SIGSTOP of a worker"
-    makes_gaps = False  # it is shorter than a deadline
+    least = 20
     hold = 1.0
 
     def inject(self) -> None:
         """Stop one of them."""
         self._victim = self.chance.choice(self.scene.run.pids())
         os.kill(self._victim, signal.SIGSTOP)
+
+    def trace(self) -> int:
+        """What was late because of it: it is shorter than a deadline, so that no gap is declared."""
+        return slower(self.scene.run.metrics(), "propagation_seconds", 0.5)
 
     def heal(self) -> None:
         """Let it go on."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from chaos.runs import controls, dying, gaps, hang, heal, isolation, kills, orphans, ready, stale, stop
+from chaos.runs import controls, dying, gaps, hang, heal, isolation, kills, memory, orphans, ready, stale, stop
 
 RUNS = (
     *stale.RUNS,
@@ -10,6 +10,7 @@ RUNS = (
     *gaps.RUNS,
     *hang.RUNS,
     *heal.RUNS,
+    *memory.RUNS,
     *orphans.RUNS,
     *ready.RUNS,
     *isolation.RUNS,
