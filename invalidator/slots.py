@@ -54,6 +54,7 @@ WORKER_WORDS: tuple[str, ...] = (
     "gap_ns",
     "last_message_ns",
     "server",
+    "flushes_after",
     *(f"rejected:{reason}" for reason in REJECT_REASONS),
     *(f"ignored:{reason}" for reason in IGNORE_REASONS),
     *(f"journal_break:{reason}" for reason in JOURNAL_BREAKS),
@@ -80,7 +81,7 @@ LATEST = frozenset({"last_message_ns", "last_purge_ns", "last_failure_ns"})
 BACKEND_GAUGES = frozenset({"pending", "pending_unjournaled", "breakers_open", "breaker_since_ns"})
 """`pending_unjournaled` is how many of the pending at most stand in no journal, in a worker that reads one.
 `breakers_open` counts lanes, half-open ones too; `breaker_since_ns` has the earliest of them in wall nanoseconds."""
-GAUGES = BACKEND_GAUGES | {"beat_ns", "state", "subscribed_until_ns", "server", "version"}
+GAUGES = BACKEND_GAUGES | {"beat_ns", "state", "subscribed_until_ns", "server", "flushes_after", "version"}
 
 _WORKER_AT = {name: index for index, name in enumerate(WORKER_WORDS)}
 _BACKEND_AT = {name: index for index, name in enumerate(BACKEND_WORDS)}
@@ -170,6 +171,10 @@ class WorkerSlots:
     def server(self, run_id: str) -> None:
         """The subscription is with the server that started under this id; empty: that is not known."""
         self._words[_WORKER_AT["server"]] = _server_word(run_id)
+
+    def flushes_after(self, known: bool) -> None:
+        """Whether a process after this one, if it is killed now, flushes what stands in no journal."""
+        self._words[_WORKER_AT["flushes_after"]] = int(known)
 
     def last_message(self, at: float) -> None:
         """The last message came at this wall second."""

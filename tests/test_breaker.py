@@ -174,7 +174,7 @@ def test_a_breaker_ends_with_its_worker_and_the_last_purge_is_remembered() -> No
     slots.breaker("lane", 10.0)
     slots.add({"purged": 1}, last={"last_purge_ns": 12.0})
     totals = Totals()
-    totals.fold(dead.snapshot(), {"edge": "flushed"})
+    totals.fold(dead.snapshot(), {})
     live.backend("edge").breaker("lane", 20.0)
     words = totals.plus([live.snapshot()], ["edge"]).backends["edge"]
     assert (words["breakers_open"], words["breaker_since_ns"]) == (1, 20_000_000_000)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 from typing import TYPE_CHECKING, Any
 
@@ -301,3 +302,27 @@ def test_what_is_not_acted_on_is_counted_once_on_whichever_ways_it_comes(
         for reason in rejected
     } == rejected
     assert metrics.value("invalidator_targets_total", end="purged") == 3
+
+
+@pytest.mark.parametrize("on_gap", ["flush", "ignore"])
+def test_what_a_killed_worker_had_pending_and_stands_in_no_journal_is_lost_only_if_nobody_flushes_it(
+    source: RedisServer, publisher: Publisher, store: MemcachedServer, daemon: MakeDaemon, on_gap: str
+) -> None:
+    run = daemon(topology(source, store, on_gap=on_gap))
+    wait_until(lambda: not any(lane["owes"] for lane in cursors(run)["lanes"].values()), 5, run.logs)
+    publisher.say("users:0")
+    wait_until(lambda: cursors(run)["unjournaled"], 5, run.logs)
+    os.kill(store.pid, signal.SIGSTOP)
+    publisher.say("users:1")
+    run.wait_metric("invalidator_targets_received_total", 2)
+    (pid,) = run.pids()
+    os.kill(pid, signal.SIGKILL)
+    run.wait_metric("invalidator_worker_restarts_total", 1, reason="signal")
+    wait_until(lambda: run.pids() not in ([], [pid]), 5, run.logs)
+    os.kill(store.pid, signal.SIGCONT)
+    wait_until(lambda: adds_up(run) and run.metrics().value("invalidator_pending") == 0, 10, run.logs)
+
+    lost = run.metrics().value("invalidator_targets_total", end="lost")
+    assert lost == (1 if on_gap == "ignore" else 0)
+    if not lost:
+        run.wait_metric("invalidator_flushes_total", 2, cause="start")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from invalidator.slots import ENDS, Region, Snapshot
 from invalidator.supervision.metrics import Totals, WorkerView, render
+from invalidator.supervision.remains import Remains
 from tests.support.metrics import parse
 
 BESIDES = {
@@ -86,8 +87,8 @@ def test_buckets_are_cumulative_and_end_with_all() -> None:
 
 def test_counters_go_on_when_a_worker_is_restarted_and_what_was_pending_is_accounted_for() -> None:
     totals = Totals()
-    totals.fold(counted(received=9, purged=4, pending=5), {"b": "flushed"})
-    totals.fold(counted(received=2, pending=2), {"b": "lost"})
+    totals.fold(counted(received=9, purged=4, pending=5), {"b": Remains("flushed", "flushed")})
+    totals.fold(counted(received=2, pending=2), {})
     words = totals.plus([counted(received=3, purged=2, pending=1)], ["b"])
     backend = words.backends["b"]
 

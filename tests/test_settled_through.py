@@ -21,6 +21,7 @@ from invalidator.logs import get_logger
 from invalidator.pipeline.dispatcher import Dispatcher
 from invalidator.slots import clock
 from invalidator.supervision.metrics import Totals
+from invalidator.supervision.remains import Remains
 from tests.support.lanes import Inline, Rig, Scripted
 from tests.support.tiers import Tiers
 from tests.support.waiting import wait_until
@@ -455,17 +456,17 @@ def test_a_lane_asks_on_its_thread_and_says_so_when_it_has_done(tmp_path: Path) 
 # What the supervisor makes of a worker that was killed.
 
 
-def killed(tmp_path: Path, *messages: Invalidation) -> dict[str, int]:
+def killed(tmp_path: Path, ends: Remains, *messages: Invalidation) -> dict[str, int]:
     """The ends of what these asked for in a worker that was killed before it had done it."""
     rig = lane_of(tmp_path)
     rig.lane.offer(messages, clock(), 1)
     totals = Totals()
-    totals.fold(rig.region.snapshot(), {"objects": "coalesced"})
+    totals.fold(rig.region.snapshot(), {"objects": ends})
     return totals.plus([], ["objects"]).backends["objects"]
 
 
 def test_after_a_kill_what_stands_in_the_journal_comes_again_and_the_rest_is_lost(tmp_path: Path) -> None:
-    words = killed(tmp_path, journaled("a", "b"), Invalidation(keys("c")))
+    words = killed(tmp_path, Remains("coalesced", "lost"), journaled("a", "b"), Invalidation(keys("c")))
     assert (words["received"], words["coalesced"], words["lost"]) == (3, 2, 1)
 
 

@@ -47,11 +47,26 @@ class Book:
         self._setups = setups
         self._written = b""
         self._again = 0.0
+        self._mark = 0.0
+        self._marking = (0.0, 0)
 
     @property
     def is_kept(self) -> bool:
         """Whether a successor would find something to go on from."""
         return self._keeper.kept > 0
+
+    @property
+    def mark(self) -> float:
+        """`unjournaled`, as a successor would find it."""
+        value, version = self._marking
+        if self._keeper.kept >= version:
+            self._mark = value
+        return self._mark
+
+    def go_on_from(self, server: str, unjournaled: float) -> None:
+        """This is what the file says."""
+        self.server, self.unjournaled = server, unjournaled
+        self._marking = (unjournaled, 0)
 
     @property
     def trouble(self) -> str:
@@ -88,7 +103,9 @@ class Book:
         )
         if data != self._written:
             self._written = data
-            self._keeper.keep(data)
+            version = self._keeper.keep(data)
+            if self._marking[0] != self.unjournaled:
+                self._marking = (self.unjournaled, version)
 
     def close(self, readers: Sequence[Reader], deadline: float) -> bool:
         """The lanes have ended. Whether all is kept at this monotonic second."""

@@ -85,7 +85,7 @@ class Journaled:
         self._readership = Readership(dispatcher, journal.kept.lanes if journal.kept else {}, journal.heard)
         self._hearing = Hearing()
         if journal.kept:
-            self._book.server, self._book.unjournaled = journal.kept.server, journal.kept.unjournaled
+            self._book.go_on_from(journal.kept.server, journal.kept.unjournaled)
         self._breaks = Breaks(self._readership, slots, self._book, log, has_place=journal.kept is not None)
         self._tail = Tail(journal.stream, heartbeat.interval, self._breaks, self._read)
         self._catch_up = CatchUp(journal.stream, journal.excerpt, self._tail, self._readership, self._breaks)
@@ -186,6 +186,7 @@ class Journaled:
             self._slots.add("received", missed)  # those that are heard after all have been counted there
         if self._breaks.is_readable and self._tail.position:
             self._book.turn(self._readership.readers, now)
+        self._slots.flushes_after(self._unjournaled.is_known_after())
         return self._breaks.found()
 
     def is_crowded(self) -> bool:

@@ -34,6 +34,10 @@ class Unjournaled:
         if abs(wall - self._book.unjournaled) > _STEP:
             self._book.unjournaled, self._book.due = wall, 0.0  # at once: a successor has to know
 
+    def is_known_after(self) -> bool:
+        """Whether a process after this one would know, whenever this one is killed."""
+        return time.time() - self._book.mark < MATTERS - _STEP
+
     def were_heard_lately(self) -> bool:
         """Whether a Gap may have taken some with it."""
         # By both clocks: the one knows nothing of a former process, and the other may have been set.

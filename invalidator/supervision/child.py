@@ -21,13 +21,13 @@ from invalidator.supervision.incarnation import exit_text
 from invalidator.supervision.metrics import Totals, WorkerView
 from invalidator.supervision.recycling import Recycling
 from invalidator.supervision.reload import heard_on
-from invalidator.topology.gaps import gap_policy
+from invalidator.supervision.remains import remains
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from invalidator.logs import Logger
-    from invalidator.slots import End, Snapshot
+    from invalidator.slots import Snapshot
     from invalidator.status import WorkerState
     from invalidator.supervision.accounts import Errors
     from invalidator.supervision.contact import Watch
@@ -272,13 +272,13 @@ class Child:
     def _current_ended(self, one: Incarnation, code: int, words: Snapshot, now: float) -> None:
         pid, self.current = one.pid, None
         if self._is_over:
-            self.totals.fold(words, self._repaired())
+            self.totals.fold(words, remains(self.topology, self.spec, words))
             self._log.info("worker.stopped", pid=pid, exit=code)
             return
         wanted, self.handover = self.handover, None
         if wanted:
             self.spec, self.topology = wanted.spec, wanted.topology
-        self.totals.fold(words, self._repaired())
+        self.totals.fold(words, remains(self.topology, self.spec, words))
         if wanted and one.state == "STOPPING":
             self.deaths.planned(wanted.reason)
             self.deaths.forgive(now)
@@ -294,7 +294,7 @@ class Child:
     def _successor_ended(self, one: Incarnation, code: int, words: Snapshot, now: float) -> None:
         self.successor = None
         # What it had pending for these, the elder has heard too, and purges.
-        self.totals.fold(words, {**self._repaired(), **dict.fromkeys(one.heard, "coalesced")})
+        self.totals.fold(words, remains(self.topology, self.spec, words, one.heard))
         wanted = self.handover
         if wanted is None or wanted is not self._tried:
             self._log.info("worker.stopped", pid=one.pid, exit=code)
@@ -314,7 +314,7 @@ class Child:
         self.leaving = None
         account = one.contact.account
         undone = tuple(lane.backend for lane in one.spec.backends) if account.undone is None else account.undone
-        self.totals.fold(words, self._repaired())
+        self.totals.fold(words, remains(self.topology, self.spec, words))
         heard_out = self._has_heard_out(one)
         self._tell_of_predecessor(heard_out=heard_out, flush=undone)
         say = self._log.warning if undone or not heard_out else self._log.info
@@ -323,15 +323,3 @@ class Child:
     def _has_heard_out(self, predecessor: Incarnation) -> bool:
         # What it has heard elsewhere proves nothing. Only its latest orders count for a successor that was busy.
         return self._is_proof and predecessor.contact.account.heard_out
-
-    def _repaired(self) -> dict[str, End]:
-        """What becomes of the targets that a process of it leaves pending: the next one flushes, or they are lost.
-
-        What stands in a journal is read again from there.
-        """
-        if self.spec.delivery == "journal":
-            return {lane.backend: "coalesced" for lane in self.spec.backends}
-        ends: dict[str, End] = {}
-        for lane in self.spec.backends:
-            ends[lane.backend] = "flushed" if gap_policy(self.topology, self.spec, lane) else "lost"
-        return ends

@@ -26,11 +26,12 @@ from invalidator.slots import (
     Snapshot,
     Words,
 )
+from invalidator.supervision.remains import LOST
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from invalidator.slots import End
+    from invalidator.supervision.remains import Remains
 
 PLANNED_RESTARTS = ("reload", "requested", "recycled")
 """By a new topology, by somebody at the control socket, and by a worker's own limits."""
@@ -55,16 +56,16 @@ class Totals:
     worker: Words = field(default_factory=lambda: dict.fromkeys(WORKER_WORDS, 0))
     backends: dict[str, Words] = field(default_factory=dict)
 
-    def fold(self, last: Snapshot, ends: Mapping[str, End]) -> None:
+    def fold(self, last: Snapshot, ends: Mapping[str, Remains]) -> None:
         """An incarnation has ended. What it had pending has come to these ends, backend by backend; else it is lost."""
         _add(self.worker, last.worker)
         for name, words in last.backends.items():
             total = self.backends.setdefault(name, dict.fromkeys(BACKEND_WORDS, 0))
             _add(total, words)
-            end, pending = ends.get(name, "lost"), words["pending"]
-            alone = min(words["pending_unjournaled"], pending)  # what is read again from the journal is, but for these
-            total[end] += pending - alone
-            total["lost" if end == "coalesced" else end] += alone
+            end, pending = ends.get(name, LOST), words["pending"]
+            alone = min(words["pending_unjournaled"], pending)
+            total[end.journaled] += pending - alone
+            total[end.alone] += alone
 
     def plus(self, living: Sequence[Snapshot], backends: Iterable[str]) -> Snapshot:
         """The totals and what the living incarnations have counted.
