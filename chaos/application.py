@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import json
 import random
-import select
 import sys
 from contextlib import closing, suppress
 from pathlib import Path
@@ -31,16 +30,13 @@ import redis
 
 from chaos.pages import PageStore
 from invalidator.stage import truth
-from invalidator.stage.shop import SHARED, OwnMemory
+from invalidator.stage.shop import SHARED, OwnMemory, commands
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from invalidator.stage.stores import Store
     from invalidator.stage.truth import Truth
-
-TICK = 0.02
-
 
 HOT_CLICKS = 20
 AT_ONCE = 40
@@ -111,26 +107,13 @@ def _obey(application: Application, command: str) -> Mapping[str, int]:
     return {}
 
 
-def _commands(meanwhile: Callable[[], None]) -> Iterator[str]:
-    reading = False
-    while True:
-        if reading and not select.select([sys.stdin], [], [], TICK)[0]:
-            meanwhile()
-            continue
-        command = sys.stdin.readline().strip()
-        if not command:
-            return
-        reading = command == "read" or (reading and command != "rest")
-        yield command
-
-
 def _main(path: str, hot: str, ahead: str, caches: str) -> None:
     with (
         truth.opened(Path(path)) as database,
         closing(Application(database, int(hot), json.loads(caches), int(ahead))) as application,
         suppress(BrokenPipeError),
     ):
-        for command in _commands(application.read):
+        for command in commands(application.read, ends=lambda command: command == "rest"):
             print(json.dumps(_obey(application, command)), flush=True)
 
 

@@ -1,4 +1,4 @@
-"""Fixtures for black-box tests: real servers and the daemon itself. Each is a factory, and ends what it made.
+"""Fixtures for black-box tests: real servers and the daemon itself. Most are factories; each ends what it made.
 
     def test_…(redis_server, memcached_server, daemon):
         redis, objects = redis_server(), memcached_server()
@@ -9,14 +9,18 @@ Each server can be killed, stopped (SIGSTOP), continued and started again where 
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import pytest
+import redis
 
+from tests.support.available import Watched
 from tests.support.caches import Nginx, Varnish
 from tests.support.daemon import Daemon
+from tests.support.journals import Publisher
 from tests.support.origin import Origin
+from tests.support.shop import Opener
 from tests.support.stores import MemcachedServer, RedisServer
 
 if TYPE_CHECKING:
@@ -74,6 +78,35 @@ def redis_server(cleanup: ExitStack, folder: Callable[[str], Path]) -> MakeRedis
 
 
 @pytest.fixture
+def source(redis_server: MakeRedis) -> RedisServer:
+    """Where messages are published."""
+    return redis_server()
+
+
+@pytest.fixture
+def publisher(source: RedisServer) -> Iterator[Publisher]:
+    with closing(Publisher(source)) as publisher:
+        yield publisher
+
+
+@pytest.fixture
+def server(redis_server: MakeRedis) -> RedisServer:
+    """The one Redis of a test that needs no daemon, or no other server."""
+    return redis_server()
+
+
+@pytest.fixture
+def client(server: RedisServer) -> Iterator[redis.Redis]:
+    with redis.Redis.from_url(server.url) as client:
+        yield client
+
+
+@pytest.fixture
+def watched(cleanup: ExitStack, folder: Callable[[str], Path]) -> Watched:
+    return cleanup.enter_context(Watched(folder("watched")))
+
+
+@pytest.fixture
 def memcached_server(cleanup: ExitStack, folder: Callable[[str], Path]) -> MakeMemcached:
     def make(*options: str, unix: bool = False) -> MemcachedServer:
         return _started(cleanup, MemcachedServer(folder("memcached"), *options, unix=unix))
@@ -112,6 +145,17 @@ def daemon(cleanup: ExitStack, folder: Callable[[str], Path]) -> MakeDaemon:
         return run.start(ready=ready, closed=closed)
 
     return make
+
+
+@pytest.fixture
+def open_shop(
+    redis_server: MakeRedis,
+    memcached_server: MakeMemcached,
+    daemon: MakeDaemon,
+    folder: Callable[[str], Path],
+    cleanup: ExitStack,
+) -> Opener:
+    return Opener(redis_server, memcached_server, daemon, folder, cleanup)
 
 
 def _started(cleanup: ExitStack, server: S) -> S:

@@ -6,7 +6,6 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import redis
 
 from invalidator.logs import get_logger
 from invalidator.pipeline.attendance import Attendance
@@ -19,25 +18,14 @@ from invalidator.wire.sideline import Sideline, sideline_to
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from contextlib import ExitStack
 
-    from tests.conftest import MakeRedis
+    import redis
+
     from tests.support.stores import RedisServer
 
 HERE = Presence("host", "users", "1a2b3c4d", "cache:*", ("objects",))
-
-
-@pytest.fixture
-def server(redis_server: MakeRedis) -> RedisServer:
-    return redis_server()
-
-
-@pytest.fixture
-def client(server: RedisServer) -> Iterator[redis.Redis]:
-    with redis.Redis.from_url(server.url) as client:
-        yield client
-
 
 Start = tuple[Attendance, Sideline, Publishers]
 

@@ -28,12 +28,6 @@ ENDS = ("coalesced", "purged", "flushed", "dead", "skipped", "lost")
 
 
 @pytest.fixture
-def source(redis_server: MakeRedis) -> RedisServer:
-    """Where messages are published."""
-    return redis_server()
-
-
-@pytest.fixture
 def publish(source: RedisServer) -> Iterator[Callable[[str], None]]:
     """Publishes one payload; exactly one worker hears it."""
     with redis.Redis(host="127.0.0.1", port=source.port) as client:

@@ -435,7 +435,7 @@ def test_after_kill_9_of_worker_and_daemon_each_letter_is_there_again_or_purged(
     values(replica).mset(dict.fromkeys(keys, "old"))
     run = daemon(topology(source, replica))
     write(run.folder / "state", *keys)
-    os.kill(replica.pid, signal.SIGSTOP)
+    replica.stop()
     try:
         assert cli(run, "retry").returncode == 0
         run.wait_metric("invalidator_pending", 3_000, backend="objects")
@@ -448,7 +448,7 @@ def test_after_kill_9_of_worker_and_daemon_each_letter_is_there_again_or_purged(
         run.signal(signal.SIGKILL)
         assert run.wait() == -signal.SIGKILL
     finally:
-        os.kill(replica.pid, signal.SIGCONT)
+        replica.cont()
     assert values(replica).exists(*keys) > 0
     (box,) = boxes(run.folder / "state")
     assert box.part == "retry"
@@ -464,7 +464,7 @@ def test_a_worker_goes_on_by_itself_with_what_its_predecessor_was_asked_for(
     values(replica).set("users:0", "old")
     run = daemon(topology(source, replica))
     write(run.folder / "state", "users:0")
-    os.kill(replica.pid, signal.SIGSTOP)
+    replica.stop()
     try:
         cli(run, "retry")
         run.wait_metric("invalidator_pending", 1, backend="objects")
@@ -472,7 +472,7 @@ def test_a_worker_goes_on_by_itself_with_what_its_predecessor_was_asked_for(
         os.kill(pid, signal.SIGKILL)
         wait_until(lambda: run.pids() not in ([], [pid]))
     finally:
-        os.kill(replica.pid, signal.SIGCONT)
+        replica.cont()
     wait_until(lambda: not values(replica).exists("users:0"), 20)
     wait_until(lambda: listed(run) == [])
 
@@ -484,14 +484,14 @@ def test_what_a_stop_had_to_leave_undone_is_done_at_the_next_start(
     keys = [f"users:{number}" for number in range(3)]
     values(replica).mset(dict.fromkeys(keys, "old"))
     run = daemon(topology(source, replica) | {"supervisor": {"stop_timeout": "500ms"}}, ready=True)
-    os.kill(replica.pid, signal.SIGSTOP)
+    replica.stop()
     try:
         for key in keys:
             values(source).publish("cache:users:x", key)
         run.wait_metric("invalidator_pending", 3, backend="objects")
         assert run.stop() == 0
     finally:
-        os.kill(replica.pid, signal.SIGCONT)
+        replica.cont()
     assert sorted(letter.target for letter in letters_of(run)) == keys
     assert {letter.reason for letter in letters_of(run)} == {"stopped"}
     values(replica).mset(dict.fromkeys(keys, "old"))

@@ -30,12 +30,6 @@ RESTARTS = "invalidator_worker_restarts_total"
 
 
 @pytest.fixture
-def source(redis_server: MakeRedis) -> RedisServer:
-    """Where messages are published."""
-    return redis_server()
-
-
-@pytest.fixture
 def publish(source: RedisServer) -> Iterator[Callable[[bytes | str], None]]:
     """Publishes one payload; exactly one worker hears it."""
     with redis.Redis.from_url(source.url) as client:

@@ -2,90 +2,33 @@
 
 from __future__ import annotations
 
-import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from invalidator import BackendError, PurgeResult
+from invalidator import BackendError
 from invalidator.journal.reading import Chunk
 from invalidator.replay.catch_up import CatchUp
 from invalidator.replay.exact import Journaled
 from invalidator.replay.reader import Reader
 from invalidator.replay.tail import Tail
-from tests.support.exact import Process
-from tests.support.journals import STREAM, Publisher
-from tests.support.lanes import Inline, Scripted
+from tests.support.exact import Process, Store, keys, started
+from tests.support.journals import STREAM
+from tests.support.lanes import Inline
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from contextlib import ExitStack
     from pathlib import Path
 
-    from invalidator import Batch
-    from tests.conftest import MakeRedis
+    from tests.support.journals import Publisher
     from tests.support.stores import RedisServer
 
 
 @pytest.fixture
-def source(redis_server: MakeRedis) -> RedisServer:
-    return redis_server()
-
-
-@pytest.fixture
-def publisher(source: RedisServer) -> Iterator[Publisher]:
-    made = Publisher(source)
-    yield made
-    made.close()
-
-
-@pytest.fixture
 def process(source: RedisServer, tmp_path: Path, cleanup: ExitStack) -> Callable[..., Process]:
-    def make(*backends: Scripted, limit: int = 100) -> Process:
-        made = Process(source, tmp_path, *backends, limit=limit)
-        cleanup.callback(made.close)
-        made.start()
-        return made
-
-    return make
-
-
-class Store(Scripted):
-    """Purges what it is asked for, while it is well; else it hangs, or fails."""
-
-    def __init__(self, node: str, *, well: bool = True) -> None:
-        super().__init__(self._answer)
-        self.node = node
-        self.error: BackendError | None = None
-        self.free = threading.Event()
-        if well:
-            self.free.set()
-
-    def _answer(self, _: Batch) -> PurgeResult:
-        assert self.free.wait(20)
-        if self.error:
-            raise self.error
-        return PurgeResult()
-
-    @property
-    def purged(self) -> list[str]:
-        """The keys, as often as they were asked for."""
-        return [key for batch in self.batches for key in batch.keys]
-
-    @property
-    def flushed(self) -> list[str]:
-        """Why, for each flush."""
-        return [batch.cause for batch in self.batches if batch.cause]
-
-
-def keys(first: int, last: int) -> list[str]:
-    return [f"users:{number}" for number in range(first, last)]
-
-
-def add(publisher: Publisher, *names: str) -> str:
-    """An entry for each. The last one's id."""
-    return [publisher.add(name) for name in names][-1]
+    return lambda *backends, limit=100: started(cleanup, Process(source, tmp_path, *backends, limit=limit))
 
 
 def test_a_lane_that_is_full_is_given_everything_later_and_the_others_do_not_wait(
@@ -93,7 +36,7 @@ def test_a_lane_that_is_full_is_given_everything_later_and_the_others_do_not_wai
 ) -> None:
     quick, slow = Store("quick"), Store("slow", well=False)
     worker = process(quick, slow, limit=10)
-    last = add(publisher, *keys(0, 100))
+    last = publisher.add_each(*keys(0, 100))
     worker.until(lambda: set(quick.purged) == set(keys(0, 100)))
     worker.until(lambda: worker.behind() == ["slow"])
     assert worker.rigs[1].counts()["pending"] <= 10
@@ -116,7 +59,7 @@ def test_without_the_catch_up_what_a_full_lane_has_refused_is_lost(
     monkeypatch.setattr(CatchUp, "turn", lambda *_: None)
     slow = Store("slow", well=False)
     worker = process(slow, limit=10)
-    last = add(publisher, *keys(0, 100))
+    last = publisher.add_each(*keys(0, 100))
     worker.until(lambda: worker.behind() == ["slow"])
     slow.free.set()
     worker.until(lambda: worker.rigs[0].counts()["pending"] == 0)
@@ -174,7 +117,7 @@ def test_a_cursor_waits_for_the_backends_answer_and_a_successor_purges_what_it_d
     done = publisher.add("users:done")
     worker.until(lambda: worker.cursors()["objects one"] == (done, ""))
     first.free.clear()
-    last = add(publisher, *keys(0, 5))
+    last = publisher.add_each(*keys(0, 5))
     worker.until(lambda: "users:0" in first.purged)
     worker.delivery._book.keep(worker.delivery._readership.readers)
     assert worker.cursors()["objects one"] == (done, "")
@@ -194,7 +137,7 @@ def test_a_cursor_that_moved_before_the_answer_would_lose_what_was_in_flight(
     monkeypatch.setattr(Reader, "settle", lambda reader: reader._marks.settle(reader.offered))
     first = Store("one", well=False)
     worker = process(first)
-    last = add(publisher, *keys(0, 5))
+    last = publisher.add_each(*keys(0, 5))
     worker.until(lambda: worker.cursors()["objects one"] == (last, ""))
     second = Store("one")
     successor = process(second)
@@ -227,7 +170,7 @@ def test_a_message_that_lies_about_its_entry_is_lost_by_no_lane(
 ) -> None:
     quick, slow = Store("quick"), Store("slow", well=False)
     worker = process(quick, slow, limit=10)
-    add(publisher, *keys(0, 50))
+    publisher.add_each(*keys(0, 50))
     worker.until(lambda: worker.behind() == ["slow"])
     true = publisher.add("users:true")
     worker.hear("users:lie", journal="99999999999999-0")
@@ -282,7 +225,7 @@ def test_a_lane_whose_place_is_gone_is_flushed_and_goes_on_from_the_oldest_entry
 ) -> None:
     quick, slow = Store("quick"), Store("slow", well=False)
     worker = process(quick, slow, limit=10)
-    add(publisher, *keys(0, 100))
+    publisher.add_each(*keys(0, 100))
     worker.until(lambda: set(quick.purged) == set(keys(0, 100)))
     worker.until(lambda: worker.behind() == ["slow"])
     publisher.client.xtrim(STREAM, maxlen=20, approximate=False)

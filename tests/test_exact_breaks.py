@@ -11,43 +11,23 @@ from invalidator.messages import Message
 from invalidator.replay.hearing import Hearing
 from invalidator.slots import clock
 from invalidator.wire.sideline import Sideline
-from tests.support.exact import Process
-from tests.support.journals import CHANNEL, STREAM, Publisher
+from tests.support.exact import Process, Store, keys, started
+from tests.support.journals import CHANNEL, STREAM
 from tests.support.lanes import Inline
 from tests.support.waiting import wait_until
-from tests.test_exact import Store, add, keys
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from contextlib import ExitStack
     from pathlib import Path
 
-    from tests.conftest import MakeRedis
-    from tests.support.lanes import Scripted
+    from tests.support.journals import Publisher
     from tests.support.stores import RedisServer
 
 
 @pytest.fixture
-def source(redis_server: MakeRedis) -> RedisServer:
-    return redis_server()
-
-
-@pytest.fixture
-def publisher(source: RedisServer) -> Iterator[Publisher]:
-    made = Publisher(source)
-    yield made
-    made.close()
-
-
-@pytest.fixture
 def process(source: RedisServer, tmp_path: Path, cleanup: ExitStack) -> Callable[..., Process]:
-    def make(*backends: Scripted, limit: int = 100) -> Process:
-        made = Process(source, tmp_path, *backends, limit=limit)
-        cleanup.callback(made.close)
-        made.start()
-        return made
-
-    return make
+    return lambda *backends, limit=100: started(cleanup, Process(source, tmp_path, *backends, limit=limit))
 
 
 def test_what_was_added_and_trimmed_while_nobody_read_is_missed_though_nothing_newer_is_there(
@@ -57,7 +37,7 @@ def test_what_was_added_and_trimmed_while_nobody_read_is_missed_though_nothing_n
     done = publisher.add("users:done")
     worker.until(lambda: worker.cursors()["objects one"] == (done, ""))
     worker.close()
-    add(publisher, *keys(0, 3))
+    publisher.add_each(*keys(0, 3))
     publisher.client.xtrim(STREAM, maxlen=0, approximate=False)
     store = Store("one")
     successor = process(store)
@@ -71,7 +51,7 @@ def test_a_lane_that_is_behind_has_missed_what_the_worker_has(
 ) -> None:
     quick, slow = Store("quick"), Store("slow", well=False)
     worker = process(quick, slow, limit=10)
-    add(publisher, *keys(0, 100))
+    publisher.add_each(*keys(0, 100))
     worker.until(lambda: set(quick.purged) == set(keys(0, 100)))
     worker.until(lambda: worker.behind() == ["slow"])
     if how == "trim":
@@ -90,7 +70,7 @@ def test_a_break_that_came_with_another_server_excuses_no_later_one(
 ) -> None:
     quick, slow = Store("quick"), Store("slow", well=False)
     worker = process(quick, slow, limit=10)
-    add(publisher, *keys(0, 300))
+    publisher.add_each(*keys(0, 300))
     worker.until(lambda: set(quick.purged) == set(keys(0, 300)) and worker.behind() == ["slow"])
     worker.delivery._book.server = "another one"
     worker.until(lambda: quick.flushed == ["role"])
@@ -171,9 +151,7 @@ def test_a_backend_that_is_away_at_the_first_start_keeps_no_worker_from_being_re
     publisher.add("users:before")
     store = Store("one")
     store.error = BackendError("unreachable", "away")
-    worker = Process(source, tmp_path, store, flush_on_start=True)
-    cleanup.callback(worker.close)
-    worker.start()
+    worker = started(cleanup, Process(source, tmp_path, store, flush_on_start=True))
     assert [owes for _, owes in worker.cursors().values()] == ["start"]
 
 

@@ -19,17 +19,17 @@ from invalidator.lanes.tiers import Order
 from invalidator.pipeline.resend import Resend
 from invalidator.replay.readership import Readership
 from invalidator.slots import clock
-from tests.support.exact import Process
-from tests.support.journals import STREAM, Publisher
+from tests.support.exact import Process, started
+from tests.support.journals import STREAM
 from tests.support.lanes import Scripted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from contextlib import ExitStack
     from pathlib import Path
 
     from invalidator import Batch
-    from tests.conftest import MakeRedis
+    from tests.support.journals import Publisher
     from tests.support.stores import RedisServer
 
 PATIENCE = 20.0
@@ -80,18 +80,6 @@ class Both:
 
 
 @pytest.fixture
-def source(redis_server: MakeRedis) -> RedisServer:
-    return redis_server()
-
-
-@pytest.fixture
-def publisher(source: RedisServer) -> Iterator[Publisher]:
-    made = Publisher(source)
-    yield made
-    made.close()
-
-
-@pytest.fixture
 def start(source: RedisServer, tmp_path: Path, cleanup: ExitStack) -> Callable[..., Both]:
     def make(*, away: bool = False, limit: int = 100, on_gap: bool = True, rebound: float = 0.0) -> Both:
         flush = (Target("all"),)
@@ -108,10 +96,8 @@ def start(source: RedisServer, tmp_path: Path, cleanup: ExitStack) -> Callable[.
             ),
         ]
         origin, edge = Store(away=away), Store()
-        process = Process(source, tmp_path, origin, edge, policies=policies)
-        cleanup.callback(process.close)
+        process = started(cleanup, Process(source, tmp_path, origin, edge, policies=policies))
         cleanup.callback(edge.free.set)
-        process.start()
         return Both(process, origin, edge)
 
     return make

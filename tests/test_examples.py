@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from contextlib import ExitStack
 
-    from tests.conftest import MakeMemcached, MakeRedis
+    from tests.conftest import MakeMemcached
     from tests.support.origin import Origin
     from tests.support.stores import RedisServer
 
@@ -77,12 +77,6 @@ class Example(Daemon):
             stdout=subprocess.PIPE,
             text=True,
         )
-
-
-@pytest.fixture
-def source(redis_server: MakeRedis) -> RedisServer:
-    """Where messages are published."""
-    return redis_server()
 
 
 @pytest.fixture

@@ -16,18 +16,12 @@ from tests.support.waiting import wait_until
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import ExitStack
-    from pathlib import Path
 
     import redis
 
     from invalidator.wire.identity import Command
 
 OLD = Address("old", 6379)
-
-
-@pytest.fixture
-def watched(cleanup: ExitStack, folder: Callable[[str], Path]) -> Watched:
-    return cleanup.enter_context(Watched(folder("watched")))
 
 
 @pytest.fixture

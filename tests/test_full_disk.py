@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import ExitStack
 
-    from tests.conftest import MakeRedis
     from tests.support.stores import RedisServer
 
 
@@ -37,11 +36,6 @@ def cannot_save(client: redis.Redis) -> Iterator[None]:
         client.ping()
     yield
     client.config_set("save", "")
-
-
-@pytest.fixture
-def server(redis_server: MakeRedis) -> RedisServer:
-    return redis_server()
 
 
 @pytest.fixture

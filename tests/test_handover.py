@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import redis
 
-from invalidator.control.client import Client
-from invalidator.control.protocol import GetStatus, Pause, Reload, Restart
+from invalidator.control.protocol import Pause, Reload, Restart
 from invalidator.stage.proxy import Proxy
+from tests.support.control import ask, status
 from tests.support.gated import Gates
 from tests.support.waiting import free_port, wait_until
 
@@ -20,8 +20,7 @@ if TYPE_CHECKING:
     from contextlib import ExitStack
     from pathlib import Path
 
-    from invalidator.control.protocol import Answer, AnyRequest
-    from invalidator.status import Handover, Status, Worker
+    from invalidator.status import Handover, Worker
     from tests.conftest import MakeDaemon, MakeRedis
     from tests.support.daemon import Daemon
     from tests.support.stores import RedisServer
@@ -34,17 +33,6 @@ FLUSHES = "invalidator_flushes_total"
 @pytest.fixture
 def gates(tmp_path: Path) -> Gates:
     return Gates(tmp_path)
-
-
-def ask(run: Daemon, request: AnyRequest) -> Answer:
-    with Client(run.control) as client:
-        return client.ask(request, 30)
-
-
-def status(run: Daemon) -> Status:
-    found = ask(run, GetStatus()).status
-    assert found is not None
-    return found
 
 
 def worker(run: Daemon) -> Worker:

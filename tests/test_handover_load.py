@@ -5,20 +5,15 @@ from __future__ import annotations
 import textwrap
 from typing import TYPE_CHECKING, Any
 
-import pytest
 import yaml
 
-from invalidator.control.client import Client
 from invalidator.control.protocol import Reload, Restart
-from tests.support.shop import HOT, LANES, Opener, Shop, unaccounted, writing
+from tests.support.control import ask
+from tests.support.metrics import unaccounted
+from tests.support.shop import HOT, LANES, Opener, Shop, writing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from contextlib import ExitStack
     from pathlib import Path
-
-    from invalidator.control.protocol import Answer
-    from tests.conftest import MakeDaemon, MakeMemcached, MakeRedis
 
 RATE = 2_000
 RELOADS = 6
@@ -28,34 +23,18 @@ BETWEEN = RATE // 10
 """Messages from one of them to the next."""
 
 
-@pytest.fixture
-def shop(
-    redis_server: MakeRedis,
-    memcached_server: MakeMemcached,
-    daemon: MakeDaemon,
-    folder: Callable[[str], Path],
-    cleanup: ExitStack,
-) -> Opener:
-    return Opener(redis_server, memcached_server, daemon, folder, cleanup)
-
-
-def ask(scene: Shop, request: Reload | Restart) -> Answer:
-    with Client(scene.run.control) as client:
-        return client.ask(request, 30)
-
-
 def reload(scene: Shop, number: int) -> None:
     """Reload a topology that says something else of both workers; every third time, one that is wrong."""
     wanted: dict[str, Any] = yaml.safe_load(scene.run.file.read_text())
     if number % EVERY_THIRD == 2:
         scene.run.file.write_text(yaml.safe_dump(wanted | {"wrokers": []}))
-        assert ask(scene, Reload(wait=True)).exit == 78
+        assert ask(scene.run, Reload(wait=True)).exit == 78
         scene.run.file.write_text(yaml.safe_dump(wanted))
         return
     for worker in wanted["workers"]:
         worker["max_payload"] = 4096 + number
     scene.run.file.write_text(yaml.safe_dump(wanted))
-    answer = ask(scene, Reload(wait=True))
+    answer = ask(scene.run, Reload(wait=True))
     assert answer.ok, answer
 
 
@@ -67,14 +46,14 @@ def replace_under_load(scene: Shop, reloads: int, restarts: int) -> None:
             reload(scene, number)
         for number in range(restarts):
             scene.under_load(BETWEEN)
-            answer = ask(scene, Restart(workers=(list(LANES)[number % len(LANES)],), wait=True))
+            answer = ask(scene.run, Restart(workers=(list(LANES)[number % len(LANES)],), wait=True))
             assert answer.ok, answer
         scene.under_load(BETWEEN)
     scene.come_to_rest()
 
 
-def test_reloads_and_restarts_under_load_lose_nothing_and_flush_nothing(shop: Opener) -> None:
-    scene = shop(guards=False)
+def test_reloads_and_restarts_under_load_lose_nothing_and_flush_nothing(open_shop: Opener) -> None:
+    scene = open_shop(guards=False)
     replace_under_load(scene, RELOADS, RESTARTS)
     metrics = scene.run.metrics()
     found = scene.findings()
@@ -106,11 +85,11 @@ BREAK_BEFORE_MAKE = """
 """
 
 
-def test_break_before_make_would_lose_some(shop: Opener, tmp_path: Path) -> None:
+def test_break_before_make_would_lose_some(open_shop: Opener, tmp_path: Path) -> None:
     # The control for the test above: the elder ends before its successor begins.
     plugin = tmp_path / "break_before_make.py"
     plugin.write_text(textwrap.dedent(BREAK_BEFORE_MAKE))
-    scene = shop(guards=False, plugins=[str(plugin), "lru", "redis", "memcached"])
+    scene = open_shop(guards=False, plugins=[str(plugin), "lru", "redis", "memcached"])
     replace_under_load(scene, RELOADS // 2, RESTARTS // 2)
 
     assert any(finding.stale for finding in scene.findings().values())

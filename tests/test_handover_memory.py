@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from invalidator.control.client import Client
 from invalidator.control.protocol import Restart
 from invalidator_lru import LRUCache
+from tests.support.control import ask
 from tests.support.gated import Gates
 from tests.support.waiting import wait_until
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.conftest import MakeDaemon, MakeRedis
+    from tests.support.daemon import Daemon
     from tests.support.stores import RedisServer
 
 
@@ -36,9 +37,8 @@ def topology(gates: Gates, server: RedisServer, table: Path, delivery: str) -> d
     return wanted
 
 
-def restart(path: Path) -> None:
-    with Client(path) as client:
-        assert client.ask(Restart(workers=("a",)), 30).ok
+def restart(run: Daemon) -> None:
+    assert ask(run, Restart(workers=("a",))).ok
 
 
 def test_memory_is_served_through_a_handover_and_not_forgotten(
@@ -50,7 +50,7 @@ def test_memory_is_served_through_a_handover_and_not_forgotten(
     wait_until(lambda: cache.set("users:1", "old"))
     (elder,) = run.pids()
     gates.close("start")
-    restart(run.control)
+    restart(run)
     wait_until(lambda: len(run.pids()) == 2, why=run.logs)
     assert cache.get("users:1") == "old", "the elder vouches"
     gates.open("start")
@@ -73,7 +73,7 @@ def test_a_successor_does_not_vouch_for_what_its_elder_may_not_have_heard(
     wait_until(lambda: cache.set("users:1", "old"))
     (elder,) = run.pids()
     os.kill(elder, signal.SIGSTOP)
-    restart(run.control)
+    restart(run)
     run.wait_metric("invalidator_worker_restarts_total", 1, reason="requested")
 
     wait_until(lambda: not cache.is_proven(), 1.5, "the elder's word does not last for longer than a second")

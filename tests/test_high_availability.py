@@ -23,17 +23,11 @@ from tests.support.waiting import free_port, wait_until
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import ExitStack
-    from pathlib import Path
 
     from invalidator.wire.connection import Refused
     from tests.conftest import MakeRedis
 
 FOUND = DEADLINE + 0.5
-
-
-@pytest.fixture
-def watched(cleanup: ExitStack, folder: Callable[[str], Path]) -> Watched:
-    return cleanup.enter_context(Watched(folder("watched")))
 
 
 @pytest.fixture(scope="module")

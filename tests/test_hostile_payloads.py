@@ -77,11 +77,6 @@ def cache(talk: Conversation) -> None:
 
 
 @pytest.fixture
-def source(redis_server: MakeRedis) -> RedisServer:
-    return redis_server()
-
-
-@pytest.fixture
 def wires(cleanup: ExitStack) -> tuple[RecordingServer, RecordingServer]:
     return cleanup.enter_context(RecordingServer(memcached)), cleanup.enter_context(RecordingServer(cache))
 

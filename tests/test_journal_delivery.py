@@ -5,102 +5,26 @@ from __future__ import annotations
 import json
 import os
 import signal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
-from invalidator.control.client import Client
-from invalidator.control.protocol import GetStatus
 from invalidator.screen.words import shortcomings
-from invalidator.slots import ENDS
-from tests.support.journals import Publisher
+from tests.support.control import status
+from tests.support.journaled import adds_up, cursors, flushes, gone, settled, topology
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
-    from invalidator.status import Status
-    from tests.conftest import MakeDaemon, MakeMemcached, MakeRedis
-    from tests.support.daemon import Daemon
+    from tests.conftest import MakeDaemon, MakeMemcached
+    from tests.support.journals import Publisher
     from tests.support.stores import MemcachedServer, RedisServer
-
-
-@pytest.fixture
-def source(redis_server: MakeRedis) -> RedisServer:
-    return redis_server()
-
-
-@pytest.fixture
-def publisher(source: RedisServer) -> Iterator[Publisher]:
-    made = Publisher(source)
-    yield made
-    made.close()
 
 
 @pytest.fixture
 def store(memcached_server: MakeMemcached) -> MemcachedServer:
     return memcached_server()
-
-
-def status(run: Daemon) -> Status:
-    with Client(run.control) as client:
-        answer = client.ask(GetStatus(), 30)
-    assert answer.status
-    return answer.status
-
-
-def topology(source: RedisServer, *stores: MemcachedServer, **worker: Any) -> dict[str, Any]:
-    backends = {f"store{number}": {"type": "memcached", "servers": [one.address]} for number, one in enumerate(stores)}
-    return {
-        "redis": {
-            "url": source.url,
-            "heartbeat": {"interval": "100ms", "deadline": "300ms"},
-            "backoff": {"first": "10ms", "longest": "100ms"},
-        },
-        "supervisor": {"restart": {"first": "10ms", "longest": "50ms"}},
-        "backends": backends,
-        "workers": [
-            {
-                "name": "users",
-                "pattern": "cache:invalidate:users:*",
-                "delivery": "journal",
-                "backends": list(backends),
-                "flush": {"all": True},
-                **worker,
-            }
-        ],
-    }
-
-
-def cursors(run: Daemon) -> dict[str, Any]:
-    """What is kept on the disk."""
-    text = (run.folder / "state" / "cursors" / "users.json").read_text()
-    return json.loads(text)  # type: ignore[no-any-return]
-
-
-def settled(run: Daemon, entry: str) -> bool:
-    """Whether every lane's cursor is there, and no flush is owed."""
-    return all(lane["at"] == entry and not lane["owes"] for lane in cursors(run)["lanes"].values())
-
-
-def gone(store: MemcachedServer, *keys: str) -> bool:
-    return not any(store.get(key) for key in keys)
-
-
-def flushes(run: Daemon) -> dict[str, float]:
-    metrics = run.metrics()
-    causes = ("start", "disconnect", "deadline", "resubscribed", "role", "trimmed", "overflow")
-    counts = {cause: metrics.value("invalidator_flushes_total", cause=cause) for cause in causes}
-    return {cause: count for cause, count in counts.items() if count}
-
-
-def adds_up(run: Daemon, backend: str = "store0") -> bool:
-    metrics = run.metrics()
-    lane = {"worker": "users", "backend": backend}
-    ended = sum(metrics.value("invalidator_targets_total", **lane, end=end) for end in ENDS)
-    received = metrics.value("invalidator_targets_received_total", **lane)
-    return received == ended + metrics.value("invalidator_pending", **lane)
 
 
 def test_a_message_is_purged_once_though_it_is_heard_and_read(
@@ -312,14 +236,14 @@ def test_what_a_killed_worker_had_pending_and_stands_in_no_journal_is_lost_only_
     wait_until(lambda: not any(lane["owes"] for lane in cursors(run)["lanes"].values()), 5, run.logs)
     publisher.say("users:0")
     wait_until(lambda: cursors(run)["unjournaled"], 5, run.logs)
-    os.kill(store.pid, signal.SIGSTOP)
+    store.stop()
     publisher.say("users:1")
     run.wait_metric("invalidator_targets_received_total", 2)
     (pid,) = run.pids()
     os.kill(pid, signal.SIGKILL)
     run.wait_metric("invalidator_worker_restarts_total", 1, reason="signal")
     wait_until(lambda: run.pids() not in ([], [pid]), 5, run.logs)
-    os.kill(store.pid, signal.SIGCONT)
+    store.cont()
     wait_until(lambda: adds_up(run) and run.metrics().value("invalidator_pending") == 0, 10, run.logs)
 
     lost = run.metrics().value("invalidator_targets_total", end="lost")

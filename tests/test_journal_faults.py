@@ -11,28 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.support.journaled import adds_up, cursors, flushes, gone, settled, topology
 from tests.support.journals import STREAM, Publisher
 from tests.support.waiting import wait_until
-from tests.test_journal_delivery import adds_up, cursors, flushes, gone, settled, topology
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from tests.conftest import MakeDaemon, MakeMemcached, MakeRedis
     from tests.support.daemon import Daemon
     from tests.support.stores import MemcachedServer, RedisServer
-
-
-@pytest.fixture
-def source(redis_server: MakeRedis) -> RedisServer:
-    return redis_server()
-
-
-@pytest.fixture
-def publisher(source: RedisServer) -> Iterator[Publisher]:
-    made = Publisher(source)
-    yield made
-    made.close()
 
 
 @pytest.fixture

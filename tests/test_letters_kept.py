@@ -13,7 +13,7 @@ from invalidator.backend import targets_of
 from invalidator.lanes.deadletter import DeadLetters
 from invalidator.letters import Box
 from invalidator.logs import get_logger
-from tests.support.exact import Process
+from tests.support.exact import Process, started
 from tests.support.journals import Publisher
 from tests.support.lanes import Scripted
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from invalidator import Batch
     from tests.conftest import MakeRedis
+    from tests.support.stores import RedisServer
 
 
 def refuses(batch: Batch) -> PurgeResult:
@@ -40,9 +41,7 @@ def synced_until_the_cursor_has_passed(redis_server: MakeRedis, folder: Path, cl
     server = redis_server()
     publisher = Publisher(server)
     cleanup.callback(publisher.close)
-    process = Process(server, folder, Scripted(refuses))
-    cleanup.callback(process.close)
-    process.start()
+    process = started(cleanup, Process(server, folder, Scripted(refuses)))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", fsync)
         last = publisher.add("users:1")
@@ -63,17 +62,12 @@ def test_a_letter_survives_a_loss_of_power_before_a_cursor_passes_it(
 
 
 def test_cursors_wait_for_letters_that_cannot_be_synced(
-    redis_server: MakeRedis, tmp_path: Path, cleanup: ExitStack, monkeypatch: pytest.MonkeyPatch
+    source: RedisServer, publisher: Publisher, tmp_path: Path, cleanup: ExitStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fails(_: DeadLetters) -> None:
         raise OSError("the disk is gone")
 
-    server = redis_server()
-    publisher = Publisher(server)
-    cleanup.callback(publisher.close)
-    process = Process(server, tmp_path, Scripted(refuses))
-    cleanup.callback(process.close)
-    process.start()
+    process = started(cleanup, Process(source, tmp_path, Scripted(refuses)))
     before = process.cursors()
     monkeypatch.setattr(DeadLetters, "sync", fails)
     publisher.add("users:1")

@@ -22,7 +22,7 @@ from tests.support.resp import RespProxy
 from tests.support.tls import tls_server
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from contextlib import ExitStack
     from pathlib import Path
 
@@ -33,11 +33,6 @@ FOUND = DEADLINE + 0.5
 """Seconds within which a broken path is found; the half second is what a busy machine is given."""
 LONGER = DEADLINE + 2 * INTERVAL
 """For the controls: seconds by which it would have been."""
-
-
-@pytest.fixture
-def server(redis_server: MakeRedis) -> RedisServer:
-    return redis_server()
 
 
 @pytest.fixture
@@ -56,12 +51,6 @@ def listen(cleanup: ExitStack) -> Callable[..., Ear]:
         return ear
 
     return make
-
-
-@pytest.fixture
-def client(server: RedisServer) -> Iterator[redis.Redis]:
-    with redis.Redis.from_url(server.url) as client:
-        yield client
 
 
 def without_echoes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -345,6 +334,33 @@ def test_a_backlog_of_ours_is_no_broken_path(
     ear.turn_for(DEADLINE)
 
     assert ear.causes[1:] == ([] if by_order else ["deadline"])
+
+
+@pytest.mark.parametrize("judged", [True, False], ids=["judged", "control"])
+def test_a_connection_that_carries_less_than_is_published_is_no_gap_and_vouches_for_nothing(
+    monkeypatch: pytest.MonkeyPatch, proxy: RespProxy, listen: Callable[..., Ear], client: redis.Redis, judged: bool
+) -> None:
+    if not judged:
+        monkeypatch.setattr(Proof, "behind_since", float("inf"))
+    ear = listen(proxy.url)
+    ear.until(lambda: ear.subscriber.shown.by == "echo")
+    pace = threading.Event()
+
+    def slowly(reply: bytes) -> bytes:
+        if b"pmessage" in reply:
+            pace.wait(0.02)
+        return reply
+
+    proxy.alter = slowly
+    for number in range(200):
+        client.publish("cache:x", str(number))
+    ear.turn_for(LONGER)
+
+    assert ear.subscriber.alive_until() > time.monotonic(), "bytes come"
+    assert (ear.subscriber.current_until() < time.monotonic()) is judged
+    pace.set()
+    ear.until(lambda: len(ear.messages) == 200 and ear.subscriber.current_until() > time.monotonic())
+    assert ear.causes == ["start"]
 
 
 def test_a_silent_redis_is_found_within_the_deadline_with_echoes_too(

@@ -7,7 +7,6 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import redis
 
 from invalidator import Publisher, PublishError, UnreachableError
 from invalidator.envelope import JOURNAL_STREAM, MAX_PAYLOAD
@@ -16,21 +15,11 @@ from invalidator.publisher.refusals import explained
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tests.conftest import MakeRedis
+    import redis
+
     from tests.support.stores import RedisServer
 
 CHANNEL = "cache:users:profile"
-
-
-@pytest.fixture
-def server(redis_server: MakeRedis) -> RedisServer:
-    return redis_server()
-
-
-@pytest.fixture
-def client(server: RedisServer) -> Iterator[redis.Redis]:
-    with redis.Redis.from_url(server.url) as client:
-        yield client
 
 
 @pytest.fixture

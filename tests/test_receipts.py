@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from invalidator.publisher import Published
-    from tests.conftest import MakeDaemon, MakeMemcached, MakeRedis
+    from tests.conftest import MakeDaemon, MakeMemcached
 
 CHANNEL = "cache:users:profile"
 
@@ -56,19 +56,8 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
 
 
 @pytest.fixture
-def server(redis_server: MakeRedis) -> RedisServer:
-    return redis_server()
-
-
-@pytest.fixture
 def objects(memcached_server: MakeMemcached) -> MemcachedServer:
     return memcached_server()
-
-
-@pytest.fixture
-def client(server: RedisServer) -> Iterator[redis.Redis]:
-    with redis.Redis.from_url(server.url) as client:
-        yield client
 
 
 def topology(url: str, *objects: MemcachedServer, **worker: Any) -> dict[str, Any]:

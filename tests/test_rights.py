@@ -25,7 +25,7 @@ from tests.support.waiting import wait_until
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tests.conftest import MakeDaemon, MakeRedis
+    from tests.conftest import MakeDaemon
     from tests.support.daemon import Daemon
     from tests.support.stores import RedisServer
 
@@ -49,11 +49,6 @@ def rights_in_a_cluster(user: str) -> list[str]:
 def url_of(server: RedisServer, user: str) -> str:
     # Not the first database: it takes a right to select another one.
     return f"redis://{user}:SECRET@{server.address}/1"
-
-
-@pytest.fixture
-def server(redis_server: MakeRedis) -> RedisServer:
-    return redis_server()
 
 
 @pytest.fixture

@@ -18,15 +18,9 @@ from tests.support.waiting import wait_until
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tests.conftest import MakeRedis
     from tests.support.stores import RedisServer
 
 Outcomes = list[Answered | Refused]
-
-
-@pytest.fixture
-def server(redis_server: MakeRedis) -> RedisServer:
-    return redis_server()
 
 
 @pytest.fixture

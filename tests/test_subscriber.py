@@ -30,22 +30,11 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def server(redis_server: MakeRedis) -> RedisServer:
-    return redis_server()
-
-
-@pytest.fixture
 def ear(server: RedisServer) -> Iterator[Ear]:
     ear = Ear(settings(server.url))
     ear.until(lambda: ear.gaps)
     yield ear
     ear.close()
-
-
-@pytest.fixture
-def client(server: RedisServer) -> Iterator[redis.Redis]:
-    with redis.Redis.from_url(server.url) as client:
-        yield client
 
 
 def test_the_first_confirmation_is_a_gap_because_nobody_was_listening_before(ear: Ear) -> None:

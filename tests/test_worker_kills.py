@@ -6,35 +6,15 @@ A few of them; `make chaos ARGS="--only kills"` does two hundred.
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING
 
-import pytest
-
-from tests.support.shop import HOT, LANES, RATE, Opener, Shop, unaccounted, writing
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from contextlib import ExitStack
-    from pathlib import Path
-
-    from tests.conftest import MakeDaemon, MakeMemcached, MakeRedis
+from tests.support.metrics import unaccounted
+from tests.support.shop import HOT, LANES, RATE, Opener, Shop, writing
 
 KILLS = 15
 UNGUARDED = 6
 """Kills in the control."""
 BETWEEN = (225, 600)
 """Messages from one kill to the next: 150 to 400 ms of them, once the victim's successor is ready."""
-
-
-@pytest.fixture
-def shop(
-    redis_server: MakeRedis,
-    memcached_server: MakeMemcached,
-    daemon: MakeDaemon,
-    folder: Callable[[str], Path],
-    cleanup: ExitStack,
-) -> Opener:
-    return Opener(redis_server, memcached_server, daemon, folder, cleanup)
 
 
 def kill_under_load(shop: Shop, kills: int) -> None:
@@ -49,8 +29,8 @@ def kill_under_load(shop: Shop, kills: int) -> None:
     shop.come_to_rest()
 
 
-def test_kills_under_load_leave_nothing_stale(shop: Opener) -> None:
-    scene = shop(guards=True)
+def test_kills_under_load_leave_nothing_stale(open_shop: Opener) -> None:
+    scene = open_shop(guards=True)
     kill_under_load(scene, KILLS)
     found = scene.findings()
 
@@ -65,9 +45,9 @@ def test_kills_under_load_leave_nothing_stale(shop: Opener) -> None:
             assert metrics.value("invalidator_targets_total", worker=worker, backend=backend, end="lost") == 0
 
 
-def test_without_the_flush_after_a_kill_the_oracle_finds_what_is_stale(shop: Opener) -> None:
+def test_without_the_flush_after_a_kill_the_oracle_finds_what_is_stale(open_shop: Opener) -> None:
     # The control for the test above: fewer kills, and gaps ignored.
-    scene = shop(guards=False)
+    scene = open_shop(guards=False)
     kill_under_load(scene, UNGUARDED)
     found = scene.findings()
 

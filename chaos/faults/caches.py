@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from chaos.conservation import slower, total
 from chaos.faults.fault import Fault
 from chaos.scene import LANES, server_of
 from tests.support.waiting import wait_until
+
+if TYPE_CHECKING:
+    from tests.support.metrics import Metrics
 
 
 class CacheFault(Fault):
@@ -20,9 +23,7 @@ class CacheFault(Fault):
 
     def trace(self) -> int:
         """Purges of it that failed, or took longer than any does that is answered."""
-        metrics = self.scene.run.metrics()
-        failed = total(metrics, "purge_attempts_failed_total", backend=self.kind)
-        return failed + slower(metrics, "purge_seconds", 0.5, backend=self.kind)
+        return _troubled(self.scene.run.metrics(), self.kind)
 
     def inject(self) -> None:
         """Leave it, and begin."""
@@ -90,9 +91,7 @@ class Mood(Fault):
 
     def trace(self) -> int:
         """Purges of it that failed, or were answered late."""
-        metrics = self.scene.run.metrics()
-        failed = total(metrics, "purge_attempts_failed_total", backend="http")
-        return failed + slower(metrics, "purge_seconds", 0.5, backend="http")
+        return _troubled(self.scene.run.metrics(), "http")
 
     def inject(self) -> None:
         """From now on."""
@@ -142,3 +141,8 @@ class UnreachableMemcached(CacheFault):
     def end(self) -> None:
         """It is back."""
         server_of(self.scene, self.kind).start()
+
+
+def _troubled(metrics: Metrics, backend: str) -> int:
+    failed = total(metrics, "purge_attempts_failed_total", backend=backend)
+    return failed + slower(metrics, "purge_seconds", 0.5, backend=backend)

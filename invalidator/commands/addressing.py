@@ -9,7 +9,7 @@ import click
 
 from invalidator import logs
 from invalidator.control.client import Client
-from invalidator.control.protocol import Ping
+from invalidator.control.protocol import LONGEST_TIMEOUT, TIMEOUT, Ping
 from invalidator.screen.text import visible
 from invalidator.topology import places
 
@@ -38,6 +38,17 @@ def addressed(command: F) -> F:
         help="Ask the daemon at this control socket.",
     )
     return config(path(command))
+
+
+def limited(text: str = "Seconds to wait.") -> Callable[[F], F]:
+    """Gives a command the option --timeout, within what the daemon lets anybody wait."""
+    return click.option(
+        "--timeout",
+        type=click.FloatRange(min=0, max=LONGEST_TIMEOUT, min_open=True),
+        default=TIMEOUT,
+        show_default=True,
+        help=text,
+    )
 
 
 def connect(file: Path | None, path: Path | None) -> Client:

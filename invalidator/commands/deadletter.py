@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from invalidator.commands.addressing import addressed, connect, fail, named, order
+from invalidator.commands.addressing import addressed, connect, fail, limited, named, order
 from invalidator.commands.terminal import echo
-from invalidator.control.protocol import LONGEST_TIMEOUT, TIMEOUT, DeadLetters, RetryDeadLetters
+from invalidator.control.protocol import DeadLetters, RetryDeadLetters
 from invalidator.screen.letters_text import Pile
 
 if TYPE_CHECKING:
@@ -49,13 +49,7 @@ def list_(*, worker: str, backend: str, file: Path | None, path: Path | None, as
 @click.argument("backend", default="")
 @addressed
 @click.option("--wait/--no-wait", default=False, show_default=True, help="Until all of them have come to an end.")
-@click.option(
-    "--timeout",
-    type=click.FloatRange(min=0, max=LONGEST_TIMEOUT, min_open=True),
-    default=TIMEOUT,
-    show_default=True,
-    help="Seconds to wait.",
-)
+@limited()
 def retry(*, worker: str, backend: str, file: Path | None, path: Path | None, wait: bool, timeout: float) -> None:
     """Give dead letters to their lanes once more: all, or those of a WORKER, or of one of its BACKENDs.
 

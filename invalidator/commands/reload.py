@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from invalidator.commands.addressing import addressed, named, order
-from invalidator.control.protocol import LONGEST_TIMEOUT, TIMEOUT, Reload
+from invalidator.commands.addressing import addressed, limited, named, order
+from invalidator.control.protocol import Reload
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,13 +19,7 @@ READING = 25.0
 @click.command("reload")
 @addressed
 @click.option("--wait", is_flag=True, help="Until every worker that it changes is subscribed.")
-@click.option(
-    "--timeout",
-    type=click.FloatRange(min=0, max=LONGEST_TIMEOUT, min_open=True),
-    default=TIMEOUT,
-    show_default=True,
-    help="With --wait: seconds.",
-)
+@limited("With --wait: seconds.")
 def command(*, file: Path | None, path: Path | None, wait: bool, timeout: float) -> None:
     """Have the daemon read its topology again. Workers that are as they were keep running.
 

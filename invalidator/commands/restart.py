@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from invalidator.commands.addressing import addressed, named, order
-from invalidator.control.protocol import LONGEST_TIMEOUT, TIMEOUT, Restart
+from invalidator.commands.addressing import addressed, limited, named, order
+from invalidator.control.protocol import Restart
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,13 +17,7 @@ if TYPE_CHECKING:
 @click.argument("workers", metavar="WORKER...", nargs=-1, required=True)
 @addressed
 @click.option("--wait/--no-wait", default=True, show_default=True, help="Until it is subscribed again.")
-@click.option(
-    "--timeout",
-    type=click.FloatRange(min=0, max=LONGEST_TIMEOUT, min_open=True),
-    default=TIMEOUT,
-    show_default=True,
-    help="Seconds to wait.",
-)
+@limited()
 def command(*, workers: tuple[str, ...], file: Path | None, path: Path | None, wait: bool, timeout: float) -> None:
     """Replace the processes of WORKERs. Each goes on until its successor is ready: nothing is missed.
 

@@ -68,14 +68,14 @@ def _main(path: str, hot: str, addresses: str) -> None:
                 own = OwnMemory(address, len(database.keys))
             store = own if kind == "lru" and own else SHARED[kind](address)
             stores.append(stack.enter_context(closing(store)))
-        for command in _commands(lambda: _read(stores, database, int(hot))):
+        for command in commands(lambda: _read(stores, database, int(hot))):
             if command == "warm":
                 _warm(stores, database)
             _say(own.held(database.keys) if own and command == "served" else {})
 
 
-def _commands(meanwhile: Callable[[], None]) -> Iterator[str]:
-    """The lines of standard input. Between a `read` and the next line, `meanwhile` is called in every tick."""
+def commands(meanwhile: Callable[[], None], ends: Callable[[str], bool] = lambda _: True) -> Iterator[str]:
+    """The lines of standard input. Between a `read` and a line that `ends` it, `meanwhile` is called in every tick."""
     reading = False
     while True:
         if reading and not select.select([sys.stdin], [], [], TICK)[0]:
@@ -84,7 +84,7 @@ def _commands(meanwhile: Callable[[], None]) -> Iterator[str]:
         command = sys.stdin.readline().strip()
         if not command:
             return
-        reading = command == "read"
+        reading = command == "read" or (reading and not ends(command))
         yield command
 
 

@@ -179,6 +179,11 @@ class Echoes:
         if nonce == self._out:
             self._out = ""
 
+    @property
+    def unheard_since(self) -> float:
+        """When the echo that a server has taken, and that has not come yet, was asked for; infinite: there is none."""
+        return self._asked if self._out and self._judged else float("inf")
+
     def wants_fence(self, now: float) -> bool:
         """Whether to send a PING now, behind whose answer the echo cannot be."""
         return bool(self._out and self._judged and not self._fence and now >= self._judged[0])

@@ -51,6 +51,7 @@ class Proof:
         self._hears: bool | None = None
         self._publishes = True
         self._recounts = 0
+        self._recounting = 0.0
         self._doubt: Verdict | None = None
         self._over = False
 
@@ -75,6 +76,7 @@ class Proof:
             self._audit.joined(ECHO)
         elif self._recounts:
             self._recounts -= 1
+            self._recounting += self._heartbeat.deadline  # the next one was asked for that much later at least
         else:
             return False
         if subscriptions < 2:
@@ -92,6 +94,14 @@ class Proof:
         if self.shown.by != "echo":
             self.shown = Shown("echo")
 
+    @property
+    def behind_since(self) -> float:
+        """Since when something that was asked for has not come: what was published then may not have come either.
+
+        Infinite if nothing is awaited. A connection may carry a byte now and then, and be ever farther behind.
+        """
+        return min(self._recounting if self._recounts else float("inf"), self._echoes.unheard_since)
+
     def turn(self, now: float) -> bytes:
         """Ask beside the connection what is due; what to send on the connection itself."""
         if self._hears is None:
@@ -102,6 +112,7 @@ class Proof:
         if not self._hears or now - self._counted < self._heartbeat.deadline:
             return b""
         # A channel that is there already is only counted again. Besides, it shows Redis that we are alive.
+        self._recounting = self._recounting if self._recounts else now
         self._counted = now
         self._recounts += 1
         return self.subscribe()

@@ -100,8 +100,12 @@ class Subscriber:
         return self._silence.last_byte + self._heartbeat.deadline if self.state == "live" else 0.0
 
     def current_until(self) -> float:
-        """The same for whoever must have heard everything: counted from the oldest bytes that we have not handed on."""
+        """The same for whoever must have heard everything: counted from the oldest that has not been handed on.
+
+        That is bytes which wait here, or what is known to be on its way.
+        """
         oldest = self._inbox.oldest(self._silence.last_byte)
+        oldest = min(oldest, self._proof.behind_since) if self._proof else oldest
         return oldest + self._heartbeat.deadline if self.state == "live" else 0.0
 
     def next_due(self, now: float) -> float:

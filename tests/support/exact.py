@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import random
+import threading
 from typing import TYPE_CHECKING
 
-from invalidator import Target
+from invalidator import BackendError, PurgeResult, Target
 from invalidator.channel import pair
 from invalidator.journal.cursors import CursorFile
 from invalidator.journal.glob import Glob
@@ -26,18 +27,51 @@ from invalidator.slots import Region, clock
 from invalidator.topology.models import RedisSettings
 from invalidator.wire.sideline import sideline_to
 from tests.support.journals import CHANNEL, STREAM, payload
-from tests.support.lanes import Rig
+from tests.support.lanes import Rig, Scripted
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from contextlib import ExitStack
     from pathlib import Path
 
+    from invalidator import Batch
     from invalidator.messages import GapCause
-    from tests.support.lanes import Scripted
     from tests.support.stores import RedisServer
 
 PATTERN = "cache:invalidate:users:*"
+
+
+class Store(Scripted):
+    """Purges what it is asked for, while it is well; else it hangs, or fails."""
+
+    def __init__(self, node: str, *, well: bool = True) -> None:
+        super().__init__(self._answer)
+        self.node = node
+        self.error: BackendError | None = None
+        self.free = threading.Event()
+        if well:
+            self.free.set()
+
+    def _answer(self, _: Batch) -> PurgeResult:
+        assert self.free.wait(20)
+        if self.error:
+            raise self.error
+        return PurgeResult()
+
+    @property
+    def purged(self) -> list[str]:
+        """The keys, as often as they were asked for."""
+        return [key for batch in self.batches for key in batch.keys]
+
+    @property
+    def flushed(self) -> list[str]:
+        """Why, for each flush."""
+        return [batch.cause for batch in self.batches if batch.cause]
+
+
+def keys(first: int, last: int) -> list[str]:
+    return [f"users:{number}" for number in range(first, last)]
 
 
 class Process:
@@ -149,3 +183,10 @@ class Process:
         self.delivery.stop(clock() + 2)
         self._channel.close()
         self._other.close()
+
+
+def started(cleanup: ExitStack, process: Process) -> Process:
+    """The same, subscribed. It ends with the test."""
+    cleanup.callback(process.close)
+    process.start()
+    return process

@@ -41,6 +41,10 @@ class Publisher:
         entry: Any = self.client.xadd(STREAM, {"channel": channel, "payload": payload(*keys)}, id=at)
         return entry.decode()  # type: ignore[no-any-return]
 
+    def add_each(self, *keys: str) -> str:
+        """An entry of the Stream for each. Returns the last one's id."""
+        return [self.add(key) for key in keys][-1]
+
     def publish_text(self, text: str, *, heard: bool = True, channel: str = CHANNEL) -> None:
         """Both, of any payload; or the Stream alone."""
         if heard:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from invalidator.slots import ENDS
+
 Series = tuple[str, frozenset[tuple[str, str]]]
 
 _LINE = re.compile(r"(?P<name>[a-zA-Z_:][\w:]*)(?:\{(?P<labels>.*)\})? (?P<value>\S+)")
@@ -41,6 +43,14 @@ def parse(text: str) -> Metrics:
             raise ValueError(f"this series comes twice: {line!r}")
         metrics[series] = float(match["value"])
     return metrics
+
+
+def unaccounted(metrics: Metrics, worker: str, backend: str) -> float:
+    """Targets received that have neither come to an end nor are pending."""
+    lane = {"worker": worker, "backend": backend}
+    ended = sum(metrics.value("invalidator_targets_total", **lane, end=end) for end in ENDS)
+    received = metrics.value("invalidator_targets_received_total", **lane)
+    return received - ended - metrics.value("invalidator_pending", **lane)
 
 
 def _unescape(value: str) -> str:

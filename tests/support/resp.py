@@ -102,8 +102,9 @@ class RespProxy:
         with suppress(OSError):
             while data := server.recv(65536):
                 buffer += data
-                if altered := b"".join(map(self.alter, frames(buffer))):
-                    client.sendall(altered)
+                for frame in frames(buffer):  # each at once: what alters them may take its time
+                    if altered := self.alter(frame):
+                        client.sendall(altered)
         self._end_both(client, server)
 
     def _end_both(self, *ends: socket.socket) -> None:

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 
 import redis
 
-from invalidator.slots import ENDS
 from invalidator.stage import truth
 from invalidator.stage.building import Stage
 from invalidator.stage.caches import Caches
@@ -32,7 +31,6 @@ if TYPE_CHECKING:
     from invalidator.stage.truth import Truth
     from tests.conftest import MakeDaemon, MakeMemcached, MakeRedis
     from tests.support.daemon import Daemon
-    from tests.support.metrics import Metrics
     from tests.support.stores import MemcachedServer
 
 RATE = 1_500
@@ -155,11 +153,3 @@ def writing(shop: Shop, rate: int = RATE) -> Iterator[None]:
         # It ends with its input, and not in the middle: a change that it did not publish would be stale for good.
         writer.communicate(timeout=20)
     assert writer.returncode == 0
-
-
-def unaccounted(metrics: Metrics, worker: str, backend: str) -> float:
-    """Targets received that have neither come to an end nor are pending."""
-    lane = {"worker": worker, "backend": backend}
-    ended = sum(metrics.value("invalidator_targets_total", **lane, end=end) for end in ENDS)
-    received = metrics.value("invalidator_targets_received_total", **lane)
-    return received - ended - metrics.value("invalidator_pending", **lane)
