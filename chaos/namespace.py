@@ -11,6 +11,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from chaos import programs
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -33,7 +35,7 @@ def command() -> tuple[str, ...]:
     """What to put before a command so that it runs in one, as root or in a user namespace; empty if it may not."""
     for flags in (("--net",), ("--user", "--map-root-user", "--net")):
         words = ("unshare", *flags, "sh", "-c", _UP, "sh")
-        if shutil.which("unshare") and shutil.which("ip", path=_path()) and _succeeds([*words, "true"]):
+        if shutil.which("unshare") and programs.find("ip") and _succeeds([*words, "true"]):
             mark = f'{_MARK}=$(stat -Lc %i /proc/self/ns/net) exec "$@"'
             return (*words, "sh", "-c", mark, "sh")
     return ()
@@ -42,14 +44,14 @@ def command() -> tuple[str, ...]:
 def enter(arguments: Sequence[str]) -> None:
     """Become `python -m chaos ARGUMENTS` in one. Returns if we are in one already, or may have none."""
     if not is_own() and (words := command()):
-        os.environ["PATH"] = _path()
+        os.environ["PATH"] = programs.path()
         os.execvp(words[0], [*words, sys.executable, "-m", "chaos", *arguments])  # noqa: S606 -- no shell is the point
 
 
 @cache
 def has_netem() -> bool:
     """Whether this kernel can delay packets by itself."""
-    if not is_own() or shutil.which("tc", path=_path()) is None:
+    if not is_own() or programs.find("tc") is None:
         return False
     added = _succeeds(["tc", "qdisc", "add", "dev", "lo", "root", "netem", "delay", "1ms"])
     return added and _succeeds(["tc", "qdisc", "del", "dev", "lo", "root"])
@@ -72,8 +74,5 @@ def netem(address: str, what: str) -> list[list[str]]:
 
 
 def _succeeds(words: Sequence[str]) -> bool:
-    return subprocess.run(words, capture_output=True, check=False, env={**os.environ, "PATH": _path()}).returncode == 0
-
-
-def _path() -> str:
-    return os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
+    environment = {**os.environ, "PATH": programs.path()}
+    return subprocess.run(words, capture_output=True, check=False, env=environment).returncode == 0

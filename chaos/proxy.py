@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 import socket
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from chaos import programs
 from invalidator.embedded import Server
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class Proxy(Server):
     name = "haproxy"
 
     def __init__(self, folder: Path, port: int, servers: Mapping[str, int]) -> None:
-        found = shutil.which("haproxy", path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin")
+        found = programs.find("haproxy")
         assert found is not None, "haproxy is not on this machine"
         super().__init__(Path(found), folder, (), unix=False)
         self.port = port

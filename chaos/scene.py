@@ -258,3 +258,15 @@ def lanes(kinds: Sequence[str]) -> list[dict[str, Any]]:
 def server_of(scene: Scene, kind: str) -> Server:
     """The process of one cache."""
     return scene.caches.servers[kind]
+
+
+@contextmanager
+def hung_cache(scene: Scene, kind: str) -> Iterator[None]:
+    """This cache says nothing meanwhile, and the application leaves it alone."""
+    scene.application.ask(f"leave {kind}")
+    server_of(scene, kind).stop()
+    try:
+        yield
+    finally:
+        server_of(scene, kind).cont()
+        scene.application.ask(f"join {kind}")

@@ -94,9 +94,8 @@ class Worker(msgspec.Struct, frozen=True, kw_only=True):
     heartbeat_detail: str = ""  # why it is only a ping
     unheard: str = ""  # why publishers that wait do not see it, or get no receipts of it
     last_message: float = 0.0
-    trouble: Failure | None = (
-        None  # why it is not subscribed, or does not run; or what it cannot do though it is and does
-    )
+    # Why it is not subscribed, or does not run; or what it cannot do though it is and does.
+    trouble: Failure | None = None
     next_try: float | None = None  # seconds until it is started again
     handover: Handover | None = None  # it is being replaced, and works on meanwhile
     restarts: dict[str, int] = {}  # by reason

@@ -103,3 +103,26 @@ def test_a_name_cannot_lead_out_of_the_folder(tmp_path: Path) -> None:
     DeadLetters(tmp_path, Box("../../w", "/etc/b"), get_logger()).write(letters(1), at=1.0)
 
     assert len(kept(tmp_path)) == 1
+
+
+def test_a_letter_that_is_written_while_others_are_synced_is_synced_the_next_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    box = DeadLetters(tmp_path, Box("w", "b"), get_logger())
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fsync", synced.append)
+    box.write(letters(1), at=1.0)
+    really = os.write
+
+    def write(fd: int, data: bytes) -> int:
+        box.sync()  # another thread's, before these are in the file
+        return really(fd, data)
+
+    monkeypatch.setattr(os, "write", write)
+    box.write(letters(1), at=2.0)
+    synced.clear()
+    box.sync()
+    assert synced
+    synced.clear()
+    box.sync()
+    assert not synced, "the control: nothing was written since"

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+import threading
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import pytest
+import redis
 
+from invalidator.subscription.proof import Proof
+from invalidator.topology.models import Heartbeat
 from invalidator.wire.former import Formers
-from invalidator.wire.identity import Address
+from invalidator.wire.hub import Hub
+from invalidator.wire.identity import Address, Identity
+from invalidator.wire.route import route_to
 from invalidator.wire.sentinel import ThroughSentinel
+from invalidator.wire.sideline import Sideline
 from tests.support.available import Watched, ask
 from tests.support.ear import DEADLINE, Ear, settings
 from tests.support.waiting import wait_until
@@ -17,9 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import ExitStack
 
-    import redis
-
     from invalidator.wire.identity import Command
+    from tests.support.stores import RedisServer
 
 OLD = Address("old", 6379)
 
@@ -59,6 +65,92 @@ def test_one_that_was_a_master_or_out_of_sight_until_it_is_none_any_more_is_told
     formers = Formers(cast("Callable[[Address], redis.Connection]", None), interval=0.0, rest=0.0)
     formers.left(OLD)
     assert [formers.stepped_down() for _ in roles] == told
+
+
+def test_a_name_that_can_be_none_is_out_of_sight_and_no_exception() -> None:
+    # A Sentinel may name anything; whoever looks does so for others, whose requests must not fail for that.
+    formers = Formers(lambda at: redis.Connection(host=at.host), interval=0.0, rest=0.0)  # type: ignore[no-untyped-call]
+    formers.left(Address("a" * 70 + ".example", 6379))
+    assert [formers.stepped_down() for _ in range(2)] == [False, False]
+
+
+def test_that_a_former_master_took_messages_is_not_lost_behind_another_doubt() -> None:
+    # A journal that is read again makes up for a deadline. It does not have what that master took.
+    class Told:
+        told = True
+
+        def was_astray(self) -> bool:
+            told, self.told = self.told, False
+            return told
+
+    proof = Proof(cast("Any", Told()), Heartbeat(), "cache:*", "named", Identity("a", "master"), 0.0)
+    proof._forgotten("the control: a doubt of its own")
+    assert proof._doubt
+    assert proof._doubt.cause == "deadline"
+    verdict = proof.verdict(0)
+    assert verdict
+    assert verdict.cause == "role"
+
+
+def test_the_first_echo_of_a_connection_goes_over_a_new_one() -> None:
+    # What an older one knows of its server's role is older, too, and would condemn connection after connection.
+    class Asked:
+        asked: ClassVar[list[bool]] = []
+
+        def ask(self, *_: object, urgent: bool, anew: bool) -> bool:
+            del urgent
+            self.asked.append(anew)
+            return True
+
+    proof = Proof(cast("Any", Asked()), Heartbeat(), "cache:*", "one server", Identity("a", "master"), 0.0)
+    proof.confirmed(2)
+    for now in (1.0, 2.0, 3.0):
+        proof.turn(now)
+        proof._echoes._out = ""  # it was heard
+    assert Asked.asked == [True, False, False]
+
+
+@pytest.mark.parametrize("looks_back", [True, False], ids=["looks back", "control"])
+def test_a_look_that_takes_long_holds_up_no_answer(server: RedisServer, looks_back: bool) -> None:
+    wanted = settings(server.url)
+    hub = Hub(route_to(wanted), "test", 3.0)
+    looking, done = threading.Event(), threading.Event()
+
+    def look() -> bool:
+        looking.set()
+        return done.wait(10)
+
+    hub.was_astray = look  # type: ignore[method-assign]
+    sideline = Sideline(hub, lambda: None, looks_back=looks_back)
+    answers: list[object] = []
+    sideline.ask([("TIME",)], answers.append)
+
+    def answered() -> bool:
+        sideline.turn()
+        return bool(answers)
+
+    wait_until(answered)
+    assert looking.wait(0.5) is looks_back
+    assert not sideline.was_astray()
+    done.set()
+    sideline.close()
+    sideline.wait(5)
+    assert sideline.was_astray() is looks_back
+
+
+@pytest.mark.parametrize("astray", [True, False], ids=["astray", "control"])
+def test_a_former_master_that_steps_down_while_we_reconnect_makes_no_second_gap(
+    server: RedisServer, client: redis.Redis, cleanup: ExitStack, astray: bool
+) -> None:
+    ear = Ear(settings(server.url), echo=True)
+    cleanup.callback(ear.close)
+    ear.until(lambda: ear.gaps and ear.subscriber.shown.by == "echo")
+    assert ear.sideline
+    ear.sideline._astray = astray
+    client.client_kill_filter(_type="pubsub")
+    ear.until(lambda: len(ear.gaps) == 2)
+    ear.turn_for(DEADLINE)
+    assert ear.causes == ["start", "role" if astray else "disconnect"]
 
 
 def test_one_that_nobody_answers_for_at_a_closed_port_is_down_and_one_that_is_stopped_is_out_of_sight(

@@ -6,11 +6,12 @@ import json
 import os
 import subprocess
 import sys
-from contextlib import closing
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from redis import Redis
+
+from tests.support.subscription import Subscription, subscribed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,26 +22,6 @@ if TYPE_CHECKING:
 CHANNEL = "cache:invalidate:users:profile"
 
 
-class Subscription:
-    """What arrives on CHANNEL."""
-
-    def __init__(self, url: str) -> None:
-        self._redis = Redis.from_url(url)
-        self._pubsub = self._redis.pubsub()  # type: ignore[no-untyped-call]
-        self._pubsub.subscribe(CHANNEL)
-        assert self._pubsub.get_message(timeout=5)
-
-    def next(self) -> dict[str, Any]:
-        message = self._pubsub.get_message(timeout=5)
-        assert message is not None, "nothing arrived"
-        envelope: dict[str, Any] = json.loads(message["data"])
-        return envelope
-
-    def close(self) -> None:
-        self._pubsub.close()
-        self._redis.close()
-
-
 @pytest.fixture
 def url(redis_server: MakeRedis) -> str:
     return redis_server().url
@@ -48,7 +29,7 @@ def url(redis_server: MakeRedis) -> str:
 
 @pytest.fixture
 def subscription(url: str) -> Iterator[Subscription]:
-    with closing(Subscription(url)) as subscription:
+    with subscribed(url, CHANNEL) as subscription:
         yield subscription
 
 
@@ -94,7 +75,7 @@ def test_the_url_is_taken_from_a_topology_with_its_passwords_file(redis_server: 
     )
     run = publish("-c", str(tmp_path / "t.yaml"), CHANNEL, "a", INVALIDATOR_URL="redis://127.0.0.1:1/0")
     assert (run.returncode, run.stderr) == (0, b"")
-    with closing(Subscription(server.url)) as subscription:
+    with subscribed(server.url, CHANNEL) as subscription:
         publish("-c", str(tmp_path / "t.yaml"), CHANNEL, "a")
         assert subscription.next()["keys"] == ["a"]
 

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from invalidator import Publisher, PublishError, UnreachableError
-from invalidator.envelope import JOURNAL_STREAM, MAX_PAYLOAD
+from invalidator.envelope import JOURNAL_STREAM
 from invalidator.publisher.refusals import explained
+from tests.support.subscription import Subscription
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -29,31 +30,9 @@ def as_shop(server: RedisServer, client: redis.Redis) -> str:
     return f"redis://shop:s3cret@{server.address}/0"
 
 
-class Heard:
-    """What comes on every channel."""
-
-    def __init__(self, client: redis.Redis) -> None:
-        self._pubsub = client.pubsub()  # type: ignore[no-untyped-call]
-        self._pubsub.psubscribe("*")
-        assert self._pubsub.get_message(timeout=5)
-
-    def next(self) -> dict[str, Any]:
-        message = self._pubsub.get_message(timeout=5)
-        assert message is not None, "nothing arrived"
-        assert len(message["data"]) <= MAX_PAYLOAD
-        said: dict[str, Any] = json.loads(message["data"])
-        return said
-
-    def is_silent(self) -> bool:
-        return self._pubsub.get_message(timeout=0.02) is None
-
-    def close(self) -> None:
-        self._pubsub.close()
-
-
 @pytest.fixture
-def heard(client: redis.Redis) -> Iterator[Heard]:
-    with closing(Heard(client)) as heard:
+def heard(client: redis.Redis) -> Iterator[Subscription]:
+    with closing(Subscription(client)) as heard:
         yield heard
 
 
@@ -64,7 +43,7 @@ def entries(client: redis.Redis, stream: str = JOURNAL_STREAM) -> dict[str, dict
 
 
 def test_every_message_stands_in_the_journal_and_says_where(
-    server: RedisServer, client: redis.Redis, heard: Heard
+    server: RedisServer, client: redis.Redis, heard: Subscription
 ) -> None:
     keys = [f"users:{number}" for number in range(20_000)]
     with Publisher(server.url, journal=True, timeout=10) as publisher:
@@ -78,7 +57,7 @@ def test_every_message_stands_in_the_journal_and_says_where(
 
 
 def test_a_redis_that_has_forgotten_the_script_costs_nothing(
-    server: RedisServer, client: redis.Redis, heard: Heard
+    server: RedisServer, client: redis.Redis, heard: Subscription
 ) -> None:
     with Publisher(server.url, journal=True) as publisher:
         for number in range(3):
@@ -133,7 +112,7 @@ def another_type(client: redis.Redis) -> None:
     ],
 )
 def test_what_redis_refuses_is_said_with_what_to_do_and_nothing_is_published(
-    as_shop: str, client: redis.Redis, heard: Heard, spoil: Callable[[redis.Redis], None], advice: str
+    as_shop: str, client: redis.Redis, heard: Subscription, spoil: Callable[[redis.Redis], None], advice: str
 ) -> None:
     with Publisher(as_shop, journal=True) as publisher:
         spoil(client)
@@ -157,7 +136,7 @@ def test_a_refusal_is_known_by_the_words_of_each_server(text: str) -> None:
 
 
 def test_who_may_eval_but_not_by_a_scripts_name_publishes_all_the_same(
-    as_shop: str, client: redis.Redis, heard: Heard
+    as_shop: str, client: redis.Redis, heard: Subscription
 ) -> None:
     rights("-evalsha")(client)
     with Publisher(as_shop, journal=True) as publisher:

@@ -18,6 +18,7 @@ from invalidator.journal.script import ROOM, digest, source
 from invalidator.messages import KINDS, Target
 from invalidator.pipeline.decoder import decode
 from tests.support.required import require
+from tests.support.subscription import Subscription
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,9 +32,7 @@ class Shop:
 
     def __init__(self, url: str) -> None:
         self.redis = redis.Redis.from_url(url)
-        self._heard = self.redis.pubsub()  # type: ignore[no-untyped-call]
-        self._heard.subscribe(CHANNEL)
-        assert self._heard.get_message(timeout=5)
+        self._subscription = Subscription(self.redis, CHANNEL)
 
     def publish(self, payload: bytes, *more: str | int, stream: str = STREAM) -> tuple[bytes, int]:
         entry, receivers = self.redis.eval(source(), 1, stream, CHANNEL, payload, *more)
@@ -41,18 +40,14 @@ class Shop:
 
     def heard(self) -> bytes:
         """The next message."""
-        message = self._heard.get_message(timeout=5)
-        assert message is not None, "nothing was published"
-        data: bytes = message["data"]
-        return data
+        return self._subscription.heard()[1]
 
     def is_silent(self) -> bool:
         """Whether nothing was published, and nothing kept."""
-        message = self._heard.get_message(timeout=0.02)
-        return message is None and not self.redis.exists(STREAM)
+        return self._subscription.is_silent() and not self.redis.exists(STREAM)
 
     def close(self) -> None:
-        self._heard.close()
+        self._subscription.close()
         self.redis.close()
 
 

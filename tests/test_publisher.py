@@ -7,45 +7,23 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from redis import Redis
 
 from invalidator import Publisher, PublishError, UnreachableError
 from invalidator.publisher import shown_url
 from tests.support.stores import RedisServer
+from tests.support.subscription import Subscription, subscribed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import ExitStack
     from pathlib import Path
 
-    from redis.client import PubSub
-
     from tests.conftest import MakeRedis
 
 CHANNEL = "cache:invalidate:users:profile"
-
-
-class Listener:
-    """A plain subscription to every channel, as somebody else's program would have it."""
-
-    def __init__(self, url: str) -> None:
-        self._redis = Redis.from_url(url)
-        self._pubsub: PubSub = self._redis.pubsub()  # type: ignore[no-untyped-call]
-        self._pubsub.psubscribe("*")
-        assert self._pubsub.get_message(timeout=5)
-
-    def next(self) -> tuple[str, dict[str, Any]]:
-        message = self._pubsub.get_message(timeout=5)
-        assert message is not None, "nothing arrived"
-        return message["channel"].decode(), json.loads(message["data"])
-
-    def close(self) -> None:
-        self._pubsub.close()
-        self._redis.close()
 
 
 @pytest.fixture
@@ -54,17 +32,18 @@ def url(redis_server: MakeRedis) -> str:
 
 
 @pytest.fixture
-def listener(url: str) -> Iterator[Listener]:
-    with closing(Listener(url)) as listener:
+def listener(url: str) -> Iterator[Subscription]:
+    with subscribed(url) as listener:
         yield listener
 
 
-def test_an_invalidation_arrives_with_what_was_given_and_who_sent_it_when(url: str, listener: Listener) -> None:
+def test_an_invalidation_arrives_with_what_was_given_and_who_sent_it_when(url: str, listener: Subscription) -> None:
     with Publisher(url) as publisher:
         sent = publisher.invalidate(
             CHANNEL, keys=["users:42"], tags=["t"], prefixes=["p:"], urls=["https://shop.example/a"], soft=True
         )
-    channel, message = listener.next()
+    channel, payload = listener.heard()
+    message = json.loads(payload)
     assert channel == CHANNEL
     assert abs(message.pop("ts") - time.time()) < 10
     assert message.pop("source").rpartition("-")[2].isdecimal()
@@ -80,27 +59,27 @@ def test_an_invalidation_arrives_with_what_was_given_and_who_sent_it_when(url: s
     assert (sent.targets, sent.messages, sent.receivers) == (4, 1, 1)
 
 
-def test_what_the_application_says_about_itself_is_kept(url: str, listener: Listener) -> None:
+def test_what_the_application_says_about_itself_is_kept(url: str, listener: Subscription) -> None:
     with Publisher(url, source="checkout") as publisher:
         publisher.invalidate(CHANNEL, all=True, id="order-7", traceparent="00-aa-bb-01")
         publisher.invalidate(CHANNEL, ["a"], source="checkout-2")
-    _, first = listener.next()
+    first = listener.next()
     assert (first["id"], first["source"], first["traceparent"], first["all"]) == (
         "order-7",
         "checkout",
         "00-aa-bb-01",
         True,
     )
-    assert listener.next()[1]["source"] == "checkout-2"
+    assert listener.next()["source"] == "checkout-2"
 
 
-def test_more_than_one_payload_holds_is_split_and_all_of_it_arrives(url: str, listener: Listener) -> None:
+def test_more_than_one_payload_holds_is_split_and_all_of_it_arrives(url: str, listener: Subscription) -> None:
     keys = [f"users:{number}" for number in range(150_000)]
     arrived: list[str] = []
     with Publisher(url, timeout=20) as publisher:
         sent = publisher.invalidate(CHANNEL, keys)
     for _ in range(sent.messages):
-        arrived += listener.next()[1]["keys"]
+        arrived += listener.next()["keys"]
     assert arrived == keys
     assert sent.messages > 100
     assert sent.targets == len(keys)
@@ -127,9 +106,9 @@ def test_a_redis_that_restarted_since_costs_no_invalidation(redis_server: MakeRe
     with Publisher(server.url) as publisher:
         publisher.invalidate(CHANNEL, ["a"])
         server.restart()
-        with closing(Listener(server.url)) as listener:
+        with subscribed(server.url) as listener:
             assert publisher.invalidate(CHANNEL, ["b"]).receivers == 1
-            assert listener.next()[1]["keys"] == ["b"]
+            assert listener.next()["keys"] == ["b"]
 
 
 def test_a_redis_that_is_away_is_an_error_at_once(redis_server: MakeRedis) -> None:
@@ -222,9 +201,9 @@ def test_the_master_is_found_through_sentinels_one_of_which_is_away(
     cleanup.callback(sentinel.kill)
     sentinel.start()
     url = f"redis+sentinel://127.0.0.1:1,127.0.0.1:{sentinel.port}/shop/0"
-    with closing(Listener(master.url)) as listener, Publisher(url) as publisher:
+    with subscribed(master.url) as listener, Publisher(url) as publisher:
         assert publisher.invalidate(CHANNEL, ["a"]).receivers == 1
-        assert listener.next()[1]["keys"] == ["a"]
+        assert listener.next()["keys"] == ["a"]
 
 
 def test_sentinels_that_know_no_such_master_are_an_error_in_time() -> None:
@@ -237,7 +216,7 @@ def test_sentinels_that_know_no_such_master_are_an_error_in_time() -> None:
     assert time.monotonic() - began < 2
 
 
-def test_one_publisher_serves_many_threads(url: str, listener: Listener) -> None:
+def test_one_publisher_serves_many_threads(url: str, listener: Subscription) -> None:
     with Publisher(url) as publisher:
 
         def publish(name: int) -> None:
@@ -249,7 +228,7 @@ def test_one_publisher_serves_many_threads(url: str, listener: Listener) -> None
             thread.start()
         for thread in threads:
             thread.join()
-    arrived = {listener.next()[1]["keys"][0] for _ in range(400)}
+    arrived = {listener.next()["keys"][0] for _ in range(400)}
     assert len(arrived) == 400
 
 

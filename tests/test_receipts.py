@@ -21,6 +21,7 @@ from invalidator.publisher import NotAppliedError
 from tests.support.available import Cluster
 from tests.support.daemon import Daemon
 from tests.support.stores import MemcachedServer, RedisServer
+from tests.support.subscription import Subscription
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -85,33 +86,21 @@ def publish(*args: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
 
 
-class Mailbox:
+class Mailbox(Subscription):
     """A reply channel of a publisher in another language, and what comes there."""
 
     channel = "invalidator:reply:mailbox"
 
     def __init__(self, client: redis.Redis, *more: str) -> None:
+        super().__init__(client, self.channel, *more)
         self.client = client
-        self._pubsub = client.pubsub(ignore_subscribe_messages=False)  # type: ignore[no-untyped-call]
-        for channel in (self.channel, *more):
-            self._pubsub.subscribe(channel)
-            assert self._pubsub.get_message(timeout=5)
 
     def ask(self, **message: Any) -> None:
         """Publish a message that wants to be answered here."""
         assert self.client.publish(CHANNEL, json.dumps({"reply": self.channel, **message})) >= 1
 
-    def next(self) -> dict[str, Any]:
-        message = self._pubsub.get_message(timeout=5)
-        assert message is not None, "no receipt came"
-        said: dict[str, Any] = json.loads(message["data"])
-        return said
-
     def is_empty(self) -> bool:
-        return self._pubsub.get_message(timeout=0.05) is None
-
-    def close(self) -> None:
-        self._pubsub.close()
+        return self.is_silent(0.05)
 
 
 @pytest.fixture

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import shutil
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from chaos import programs
 from chaos.conservation import total
 from chaos.delivery import MODES
 from chaos.scene import LANES, pause
@@ -54,8 +54,7 @@ class Fault:
     @classmethod
     def missing(cls) -> str:
         """Why it cannot be injected on this machine; empty if it can."""
-        path = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
-        absent = [program for program in cls.programs if shutil.which(program, path=path) is None]
+        absent = [program for program in cls.programs if programs.find(program) is None]
         if absent:
             return f"{', '.join(absent)} is not on this machine"
         return "it needs root" if cls.root and os.geteuid() != 0 else ""

@@ -6,7 +6,6 @@ an address of its own, so that publishers, and the caches, do not notice.
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import time
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import ClassVar
 
 from redis import Redis
 
-from chaos import namespace
+from chaos import namespace, programs
 from chaos.brokers import APART
 from chaos.faults.fault import Fault
 from invalidator.stage.process import Child
@@ -93,7 +92,7 @@ class Delayed(Fault):
         """One of the two ways has to be there."""
         if why := super().missing() or namespace.missing():
             return why
-        if namespace.has_netem() or (shutil.which("iptables", path="/usr/sbin:/sbin") and namespace.has_queue()):
+        if namespace.has_netem() or (programs.find("iptables") and namespace.has_queue()):
             return ""
         return "neither netem (tc) nor NFQUEUE (iptables, and NetfilterQueue for Python) is on this machine"
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from chaos import ledger
 from chaos.promises import p99
 from chaos.runs.run import Found, Run
-from chaos.scene import HOT, built, pause, server_of
+from chaos.scene import HOT, built, hung_cache, pause
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,12 +29,9 @@ def _do(task: Task) -> Found:
         began = scene.truth.published
         pause(seconds)
         calm, memory = scene.truth.published, _resident(scene)
-        scene.application.ask(f"leave {HANGS}")
-        server_of(scene, HANGS).stop()
-        pause(seconds)
-        hung, grown = scene.truth.published, _resident(scene) - memory
-        server_of(scene, HANGS).cont()
-        scene.application.ask(f"join {HANGS}")
+        with hung_cache(scene, HANGS):
+            pause(seconds)
+            hung, grown = scene.truth.published, _resident(scene) - memory
         scene.under_load(2.0)
         before, meanwhile = _p99(scene, began, calm), _p99(scene, calm, hung)
     values = {"calm_p99": before, "hanging_p99": meanwhile, "factor": meanwhile / before, "grown_mib": grown}

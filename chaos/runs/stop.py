@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from chaos.runs.run import Found, Run
-from chaos.scene import built, server_of
+from chaos.scene import built, hung_cache
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -28,12 +28,9 @@ def _do(task: Task) -> Found:
             stops.append(_stop(scene))
             scene.run.start()
         for _ in range(hanging):
-            scene.application.ask("leave memcached")
-            server_of(scene, "memcached").stop()
-            scene.under_load(1.0)
-            stops_hanging.append(_stop(scene))
-            server_of(scene, "memcached").cont()
-            scene.application.ask("join memcached")
+            with hung_cache(scene, "memcached"):
+                scene.under_load(1.0)
+                stops_hanging.append(_stop(scene))
             scene.run.start()
     values = {
         "seconds": [seconds for seconds, _ in stops],

@@ -54,7 +54,6 @@ class DeadLetters:
         The caller may be the loop that reads from Redis: it waits for the page cache at most.
         """
         kept = 0
-        self._unsynced = True
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             fd = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -67,6 +66,7 @@ class DeadLetters:
                         raise OSError(f"the disk is full, or the file has reached its bound of {self._limit} bytes")
             finally:
                 os.close(fd)
+                self._unsynced = True  # not before: who syncs meanwhile has not had all of it
         except OSError as error:
             self._complain(error, lost=len(letters) - kept)
         self.count += kept

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import structs
 
+from invalidator.journal.entry import parse_id
 from invalidator.messages import Gap
 from invalidator.replay.breaks import Breaks
 from invalidator.replay.catch_up import CatchUp
@@ -92,6 +93,7 @@ class Journaled:
         self._doubt: Gap | None = None
         self._doubtful: EntryId | None = None  # where the journal ended at the first look after that Gap
         self._unjournaled = Unjournaled(slots, journal.book)
+        self._began: tuple[EntryId, float] | None = None  # behind which entry reading began, and when
         self._now = 0.0
         self._begin(journal.changed)
 
@@ -274,6 +276,7 @@ class Journaled:
             self._readership.flush(list(self._readership), gap, now)
 
     def _read(self, chunk: Chunk, before: Position, asked: float) -> float:
+        self._began = self._began or (before.at, asked)
         self._breaks.read_on()
         self._hearing.reached(before.at)
         for reader in self._readership.followers:
@@ -304,10 +307,23 @@ class Journaled:
 
     def _read_to_the_end(self, asked: float) -> None:
         absent = self._hearing.absent(asked)
-        # Those of before a break had an entry that went with it: counted, they would have all Gaps of an hour flushed.
-        self._unjournaled.count(sum(heard.at > self._breaks.last for heard in absent))
+        self._unjournaled.count(sum(not self._had_an_entry(heard) for heard in absent))
         for heard in absent:
             self._tell_who_was_left_out(heard)
+
+    def _had_an_entry(self, heard: Heard) -> bool:
+        """Perhaps: one that went with a break, or that stood before the place where reading began.
+
+        We subscribe before we know that place, and what is heard then may have been read by a predecessor, or by
+        nobody. Counted, it would have all Gaps of an hour flushed. But whoever says an old id for ever is counted.
+        """
+        if heard.at <= self._breaks.last:
+            return True
+        at = parse_id(heard.invalidation.journal)
+        if self._began is None or at is None:
+            return False
+        place, asked = self._began
+        return at <= place and heard.at <= asked + self._deadline
 
     def _tell_who_was_left_out(self, heard: Heard) -> None:
         number = self._readership.number()

@@ -54,6 +54,7 @@ class Proof:
         self._recounting = 0.0
         self._doubt: Verdict | None = None
         self._over = False
+        self._is_new = True
 
     @property
     def is_open(self) -> bool | None:
@@ -128,7 +129,8 @@ class Proof:
     def verdict(self, pongs: int) -> Verdict | None:
         """Why not to believe in this connection any more."""
         if self._sideline.was_astray():
-            self._doubt = self._doubt or Verdict("role", "a former master has taken messages until now")
+            # Told once, and the strongest: what it took stands in no journal that could be read again.
+            self._doubt = Verdict("role", "a former master has taken messages until now")
         self._doubt = self._doubt or self._echoes.verdict(pongs)
         return self._doubt
 
@@ -158,8 +160,12 @@ class Proof:
             self._audited = now
             question = self._audit.question()
             commands += [question] if question else []
-        if commands and not self._sideline.ask(commands, partial(self._answered, nonce, question), urgent=False):
+        # What the sideline knows of its server's role may be older than this connection: a promotion in between would
+        # be taken for one of now, again and again.
+        then, anew = partial(self._answered, nonce, question), self._is_new
+        if commands and not self._sideline.ask(commands, then, urgent=False, anew=anew):
             self._refused(nonce, Refused("too much is asked of Redis beside the subscription, and not answered"))
+        self._is_new = self._is_new and not commands
 
     def _answered(self, nonce: str, question: Command | None, outcome: Answered | Refused) -> None:
         if self._over:

@@ -270,6 +270,8 @@ class Subscriber:
 
     def _confirmed(self, now: float) -> Gap | None:
         cause, began = self._outage or ("resubscribed", now)
+        if cause != "start" and self._sideline and self._sideline.was_astray():
+            cause = "role"  # found meanwhile: one outage is one Gap, and this one no journal makes up for
         self._outage = None
         self._silence.confirmed()
         self.state = "live"

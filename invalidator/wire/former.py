@@ -77,7 +77,7 @@ class Formers:
             finally:
                 with suppress(Exception):
                     connection.disconnect()
-        except (redis.RedisError, OSError) as error:
+        except (redis.RedisError, OSError, ValueError) as error:  # the last is of a name that can be none
             return "" if isinstance(error.__context__, ConnectionRefusedError) else None
 
     def _forget(self, server: Address) -> None:

@@ -54,9 +54,10 @@ class _Request:
 class Sideline:
     """Asks one request after the other, over connections that the Hub keeps. `wake` ends the loop's wait."""
 
-    def __init__(self, hub: Hub, wake: Callable[[], None]) -> None:
+    def __init__(self, hub: Hub, wake: Callable[[], None], *, looks_back: bool = True) -> None:
         self._hub = hub
         self._wake = wake
+        self._looks_back = looks_back
         self._requests: queue.SimpleQueue[_Request | None] = queue.SimpleQueue()
         self._outcomes: deque[tuple[_Request, Answered | Refused]] = deque()
         self._waiting = 0
@@ -122,6 +123,7 @@ class Sideline:
             self._outcomes.append((request, outcome))
             if request.urgent:
                 self._wake()
+            self._look_back()
         self._hub.close()
 
     def _answer(self, request: _Request) -> Answered:
@@ -133,9 +135,16 @@ class Sideline:
         server = self._hub.server
         if any(isinstance(reply, _NOT_HERE) for reply in replies):
             self._hub.hang_up()
-        if self._hub.was_astray():
-            self._astray = True
         return Answered(replies, asked, server)
+
+    def _look_back(self) -> None:
+        """At former masters, after the answer was told: one whose machine is gone costs a look its whole timeout."""
+        try:
+            if self._looks_back and self._hub.was_astray():
+                self._astray = True
+                self._wake()
+        except Exception:  # noqa: BLE001  # nobody has asked for this, and whoever asks next is not to miss the thread
+            self._hub.hang_up()
 
 
 def sideline_to(
@@ -152,4 +161,5 @@ def sideline_to(
     whoever connects: so it connects again when a heartbeat's deadline has passed.
     """
     route = route_to(settings, key=key, avoid=avoid)
-    return Sideline(Hub(route, f"invalidator-aside:{worker}", settings.heartbeat.deadline), wake)
+    hub = Hub(route, f"invalidator-aside:{worker}", settings.heartbeat.deadline)
+    return Sideline(hub, wake, looks_back=not key)  # the journal's need not: one of a worker's does it for all
