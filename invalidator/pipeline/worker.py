@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from invalidator.channel import Drained, HeardOut
 from invalidator.messages import Gap
+from invalidator.pipeline.collector import Collector
 from invalidator.slots import READY, STOPPING, clock
 
 if TYPE_CHECKING:
@@ -87,6 +88,7 @@ class Worker:
         self._publishers = surroundings.publishers
         self._inheritance = surroundings.inheritance
         self._log = log
+        self._collector = Collector(clock())
         self._confirmed: float | None = None
         self._ready = self._orphaned = self._subscribed = False
 
@@ -158,6 +160,7 @@ class Worker:
         self._liaison.unheard(self._publishers.trouble)
         self._vouch()
         self._become_ready()
+        self._collector.turn(now)
 
     def _wait(self) -> float:
         poll = select.poll()
