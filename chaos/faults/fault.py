@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from chaos.scene import Scene
 
 
+class UnseenError(AssertionError):
+    """A fault has left no trace: it did not take place, or nobody has noticed it."""
+
+
 class Fault:
     """One fault, injected `times` times into a scene. `chance` decides what is left to chance, by the run's seed."""
 
@@ -90,11 +94,11 @@ class Fault:
         finally:
             self.heal()
         self.recovered()
-        wait_until(
-            lambda: self.trace() - before >= self.least,
-            self.notice,
-            lambda: f"nothing is seen of {self.name}, so that nothing is shown: {before} before, {self.trace()} after",
-        )
+        try:
+            wait_until(lambda: self.trace() - before >= self.least, self.notice)
+        except AssertionError:
+            counts = f"{before} before, {self.trace()} after"
+            raise UnseenError(f"nothing is seen of {self.name}, so that nothing is shown: {counts}") from None
         self.seen.append(self.trace() - before)
 
     def recovered(self) -> None:

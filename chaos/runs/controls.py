@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from chaos.faults.broker import KilledRedis, StoppedRedis
 from chaos.faults.caches import AwayDuringCrash
+from chaos.faults.fault import UnseenError
 from chaos.faults.way import SwitchedProxy
 from chaos.promises import is_conserved
 from chaos.runs import dying, kills, orphans, ready
@@ -44,8 +45,15 @@ def unapplied_after(fault: type[Fault]) -> Callable[[Path, Setting], bool]:
 
 
 def unnoticed(fault: type[Fault]) -> Callable[[Path, Setting], bool]:
-    """Whether nobody has declared a Gap because of this fault."""
-    return lambda folder, setting: set(_struck(folder, setting, fault).gaps) <= {"start"}
+    """Whether nobody has declared a Gap because of this fault, which has no other trace."""
+
+    def look(folder: Path, setting: Setting) -> bool:
+        try:
+            return set(_struck(folder, setting, fault).gaps) <= {"start"}
+        except UnseenError:
+            return True
+
+    return look
 
 
 def uncounted_after(fault: type[Fault]) -> Callable[[Path, Setting], bool]:

@@ -33,7 +33,7 @@ def orphans(folder: Path, setting: Setting) -> int:
     """How many workers, of one in each state, are alive a second after the supervisor was killed."""
     folder.mkdir()
     shutil.copy(stuck.__file__, folder / "stuck.py")
-    with redis_server(folder) as broker, closing(Redis.from_url(broker.url)) as redis:
+    with redis_server(folder) as broker, closing(Redis.from_url(broker.url, socket_timeout=5)) as redis:
         run = Watched(folder, topology(broker.url, setting.mode), setting)
         try:
             run.start()

@@ -40,7 +40,7 @@ def applied(folder: Path, setting: Setting, starts: int) -> int:
     with ExitStack() as stack:
         broker = stack.enter_context(redis_server(folder / "broker"))
         outbox = stack.enter_context(delivery.opened(broker.url, CHANNEL, setting.mode))
-        admin = stack.enter_context(closing(Redis.from_url(broker.url)))
+        admin = stack.enter_context(closing(Redis.from_url(broker.url, socket_timeout=5)))
         notify = stack.enter_context(closing(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)))
         notify.bind(str(folder / "notify"))
         outbox.send([_payload(0)])  # so that the connection stands, and the script is there
