@@ -61,7 +61,7 @@ def application(url: str) -> Iterator[list[int]]:
 
     def warm() -> None:
         with redis.Redis.from_url(url) as client:
-            gone = client.pubsub(ignore_subscribe_messages=True)
+            gone = client.pubsub(ignore_subscribe_messages=True)  # noqa: INV004 -- as applications do it
             gone.subscribe("__keyevent@0__:del")
             while not done.is_set():
                 if (message := gone.get_message(timeout=0.05)) and writes[0] < 200:

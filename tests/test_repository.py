@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -32,6 +33,7 @@ PUBLIC = {"backend", "cdn", "errors", "hookspecs", "http", "logs", "messages", "
 PUBLIC |= {"topology.models", "topology.redis_url"}
 HOOK = {"hookimpl"}  # the one name in lower case that `invalidator` itself offers
 FOR_TESTS = {"embedded", "plugins", "testing"}
+PLUGINS_OF_OTHERS = {"flake8": {"flake8.extension": {"INV": "invalidator_flake8:Checker"}}}
 
 _SLEEP = re.compile(r"\b(time|asyncio)\.sleep\(|\bfrom time import .*\bsleep\b")
 _REGISTRY = re.compile(r"\b(pypi|npmjs|debian|ubuntu|pythonhosted)[.](org|com)\b")
@@ -124,9 +126,10 @@ def test_a_plugin_has_one_word_in_its_four_places(plugin: Path) -> None:
     declared = project(plugin)
     assert declared["name"] == plugin.name
     # Of a package whose other half is for applications, only the daemon's half is the plugin.
-    assert declared["entry-points"]["invalidator"] in (  # type: ignore[index]
-        {word: f"invalidator_{word}"},
-        {word: f"invalidator_{word}.plugin"},
+    assert declared["entry-points"] in (
+        {"invalidator": {word: f"invalidator_{word}"}},
+        {"invalidator": {word: f"invalidator_{word}.plugin"}},
+        PLUGINS_OF_OTHERS.get(word),
     )
     assert (plugin / f"invalidator_{word}.py").exists() != (plugin / f"invalidator_{word}" / "__init__.py").exists()
     assert (plugin / "README.md").read_text().startswith(f"# {plugin.name}\n")
@@ -180,6 +183,15 @@ def test_ci_here_and_elsewhere_is_the_same_script() -> None:
     assert "make check" in script
     assert "make test" in script
     assert ".ci/run" in text(".github/workflows/ci.yml")
+
+
+def test_the_rules_for_subscriptions_are_run_here_and_find_what_they_forbid(tmp_path: Path) -> None:
+    assert "flake8\n" in text("Makefile").partition("\ncheck:")[2].partition("\n\n")[0]
+    (tmp_path / "long_lived.py").write_text("import os,redis\nclient = redis.Redis()\n")
+    command = [sys.executable, "-m", "flake8", "--jobs=1", f"--config={REPOSITORY / '.flake8'}", "long_lived.py"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert re.fullmatch(r"long_lived.py:2:10: INV003 .*\n", done.stdout), "and leave the rest to ruff"
+    assert done.returncode == 1
 
 
 def test_what_is_released_is_written_down() -> None:

@@ -65,7 +65,8 @@ class Patience:
     def collect(self, expected: Roll, deadline: float) -> None:
         """Take receipts in until all are there, or this monotonic second. Raises redis.RedisError or OSError."""
         while not expected.is_complete and (left := deadline - time.monotonic()) > 0:
-            message = self._subscription.get_message(ignore_subscribe_messages=True, timeout=left)
+            # A reconnect is not silent here: the publisher's clients raise the first failure (client.py).
+            message = self._subscription.get_message(ignore_subscribe_messages=True, timeout=left)  # noqa: INV004
             if message and (said := reply.read(message["data"])):
                 expected.take(said)
 
