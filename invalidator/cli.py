@@ -38,6 +38,7 @@ COMMANDS = {
     "top": "Watch the whole daemon, live.",
     "deadletter": "List what nobody will purge, or have it tried again.",
     "doctor": "Find what is wrong with Redis, the backends and the topology.",
+    "bench": "Measure latency and throughput, from publish to purged.",
 }
 """Each in the module of its name, as `command`; with its line in --help, which then needs no import."""
 

@@ -57,7 +57,7 @@ def test_every_command_explains_itself(name: str, capsys: pytest.CaptureFixture[
     [
         ([], "Usage: invalidator"),
         (["chekc"], "no such command 'chekc' — did you mean 'check'?"),
-        (["bench"], "no such command 'bench'"),
+        (["batch"], "no such command 'batch'"),
         (["check"], "Missing option '-c'"),
         (["check", "--nope"], "No such option"),
         (["plugins", "lgo"], "no plugin 'lgo' is installed — did you mean 'log'?"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import select
 import subprocess
 import sys
 from contextlib import suppress
@@ -41,11 +42,21 @@ class Child:
 
     def ask(self, command: str) -> Any:
         """Say one line, and wait for the answer."""
+        self.say(command)
+        return json.loads(self.listen())
+
+    def say(self, command: str) -> None:
+        """Say one line. When it has ended, `listen` tells."""
         assert self._process.stdin is not None  # noqa: S101 -- for the type checker: it was asked for above
-        with suppress(BrokenPipeError):  # it has ended: that is said below
+        with suppress(BrokenPipeError):
             self._process.stdin.write(command + "\n")
             self._process.stdin.flush()
-        return json.loads(self.listen())
+
+    @property
+    def has_answered(self) -> bool:
+        """Whether `listen` need not wait. Only for who has taken the answers to all but the last line."""
+        assert self._process.stdout is not None  # noqa: S101 -- see above
+        return bool(select.select([self._process.stdout], [], [], 0)[0])
 
     def listen(self) -> str:
         """Its next line. Raises UnreachableError with the end of its log when it has ended instead."""
