@@ -2,7 +2,7 @@
 # `make test ARGS="-k lru"` and `make demo ARGS="--seconds 3"` pass arguments on.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test chaos check format docs screenshot clean
+.PHONY: help demo test chaos bench check format docs screenshot clean
 
 VENV := .venv
 RUN := $(VENV)/bin/
@@ -26,9 +26,14 @@ chaos: $(STAMP) ## every promise against real faults, in an hour or two: ARGS="-
 	@$(RUN)python -m chaos $(ARGS)
 	@[ -n "$(ARGS)" ] || $(RUN)python -m pytest tests/test_stateful.py tests/test_drill.py --sequences 500 --every-fault
 
-check: $(STAMP) ## format, lint, strict types and import contracts; changes nothing
+bench: $(STAMP) ## what it costs, beside others: ARGS="--short", "--only ingest", "--list", "install", "--keep"
+	@scripts/system-packages
+	@$(RUN)python -m benchmarks $(ARGS)
+
+check: $(STAMP) ## format, lint, rules for subscriptions, strict types and import contracts; changes nothing
 	@$(RUN)ruff format --check
 	@$(RUN)ruff check
+	@$(RUN)flake8
 	@$(RUN)mypy
 	@$(RUN)lint-imports
 
@@ -41,6 +46,7 @@ docs: $(STAMP) ## writes again what is derived from the code: example, reference
 	@$(RUN)python -m invalidator.doctor.page
 	@$(RUN)python -m invalidator.units
 	@$(RUN)python -m chaos table
+	@$(RUN)python -m benchmarks table
 
 screenshot: $(STAMP) ## draws docs/status-page.png again, in a minute, from a daemon at work (needs chromium)
 	@$(RUN)python -m tests.support.screenshot $(ARGS)

@@ -27,12 +27,12 @@ def rendered(found: Sequence[Result]) -> str:
     return "\n".join([BEGIN, *lines, "", _footnote(found), END])
 
 
-def in_text(text: str, table: str) -> str:
+def in_text(text: str, table: str, first: str = BEGIN, last: str = END) -> str:
     """`text` with this table in the place of the one that is there. Raises ValueError when it has no place for it."""
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
+    before, begin, rest = text.partition(first)
+    _, end, after = rest.partition(last)
     if not begin or not end:
-        raise ValueError(f"there is no place for the table: put {BEGIN} and {END} where it belongs")
+        raise ValueError(f"there is no place for the table: put {first} and {last} where it belongs")
     return f"{before}{table}{after}"
 
 

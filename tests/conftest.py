@@ -34,6 +34,7 @@ S = TypeVar("S", bound="Server")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--sequences", type=int, default=20, help="how many sequences of faults test_stateful.py tries")
+    parser.addoption("--every-benchmark", action="store_true", help="do each run of `make bench` in small")
     parser.addoption("--every-fault", action="store_true", help="show each fault of the drill without its guards, too")
 
 

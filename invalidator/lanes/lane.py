@@ -42,7 +42,7 @@ class Lane:
     """Takes targets from the worker's loop, and has its backend purge them.
 
     A backend that may block is called from a thread of the lane; one that never does (`inline`) from the worker's loop,
-    in `turn`: handing a batch to a thread costs more than such a purge (benchmarks/hand_off.py measures it).
+    in `turn`: handing a batch to a thread costs more than such a purge (benchmarks/runs/hand_off.py measures it).
     """
 
     def __init__(  # noqa: PLR0913 -- the parts that it is made of

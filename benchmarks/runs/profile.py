@@ -1,0 +1,138 @@
+"""Where a message's time goes: each stage on its own, in bulk, with what the stage before has made.
+
+Seconds are the processor's, so that they do not grow with what else the machine does; a profiler's hook would cost
+more than most of these calls. What the stages do not add up to is the loop around them.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from contextlib import ExitStack, closing
+from typing import TYPE_CHECKING
+
+import hiredis
+
+from benchmarks import contenders, load
+from benchmarks.peers.peer import CHUNK
+from benchmarks.runs.run import Found, Run
+from invalidator.messages import KINDS, Invalidation, Message
+from invalidator.pipeline.decoder import decode
+from invalidator_lru.draft import Plan
+from invalidator_lru.feeder import Feeder
+from invalidator_lru.preparation import prepare
+from tests.support.lanes import Inline, Rig
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from benchmarks.runs.run import Task
+
+KEYS = 50_000
+AT_ONCE = 500
+"""Messages in a turn of the loop: what a few chunks of a flood hold."""
+KINDS_OF_PAYLOAD = {"bare key": load.bare(), "envelope, 190 bytes": load.envelope()}
+
+
+def _do(task: Task) -> Found:
+    rounds, count = task.rounds(7), task.sized(20_000, 1_000)
+    samples: dict[str, list[float]] = {}
+    stages: dict[str, float] = {}
+    for _ in range(rounds):
+        for kind, payload in KINDS_OF_PAYLOAD.items():
+            stages = _stages(task, payload, count)
+            for stage, seconds in stages.items():
+                samples.setdefault(f"{kind}/{stage}", []).append(seconds / count)
+    order = {"kinds": list(KINDS_OF_PAYLOAD), "stages": list(stages)}
+    return Found(rounds, {"unit": "s", "samples": samples, **order})
+
+
+def _stages(task: Task, payload: str, count: int) -> dict[str, float]:
+    """Seconds for `count` messages in each stage."""
+    payloads = [_filled(payload, number) for number in range(count)]
+    stream = b"".join(_framed(payload) for payload in payloads)
+    chunks = [stream[at : at + CHUNK] for at in range(0, len(stream), CHUNK)]
+    replies: list[list[bytes]] = []
+    messages: list[Message] = []
+    decoded: list[Invalidation] = []
+    found = {"read from the socket": _reading(stream)}
+    found["parsed by hiredis"] = _timed(lambda: _parse(chunks, replies))
+    _ = [messages.append(Message(reply[2], reply[3])) for reply in replies]  # type: ignore[func-returns-value]
+    found["decoded"] = _timed(lambda: _decode(messages, decoded))
+    with ExitStack() as stack:
+        rig = Rig(Inline(), task.folder / "letters").start()
+        stack.callback(rig.stop)
+        found["coalesced and acknowledged"] = _timed(lambda: _offer(rig, decoded))
+        found["purged: the LRU's table"] = _purging(task, stack, [batch.keys for batch in rig.backend.batches])
+    return found
+
+
+def _filled(payload: str, number: int) -> bytes:
+    # The last number is the key's; those before it are an id's, which is another one each time.
+    own = payload.replace(load.RANDOM, f"{number:012d}", payload.count(load.RANDOM) - 1)
+    return own.replace(load.RANDOM, f"{number % KEYS:012d}").encode()
+
+
+def _framed(payload: bytes) -> bytes:
+    words = (b"pmessage", contenders.PATTERN.encode(), contenders.CHANNEL.encode(), payload)
+    return b"*4\r\n" + b"".join(b"$%d\r\n%b\r\n" % (len(word), word) for word in words)
+
+
+def _timed(call: Callable[[], object]) -> float:
+    began = time.thread_time()
+    call()
+    return time.thread_time() - began
+
+
+def _reading(stream: bytes) -> float:
+    """recv() alone, of what the kernel has already."""
+    ours, theirs = socket.socketpair()
+    with closing(ours), closing(theirs):
+        ours.setblocking(False)
+        theirs.setblocking(False)
+        spent = 0.0
+        sent = 0
+        while sent < len(stream):
+            size = theirs.send(stream[sent : sent + CHUNK])
+            sent += size
+            began = time.thread_time()
+            while size > 0:
+                size -= len(ours.recv(CHUNK))
+            spent += time.thread_time() - began
+        return spent
+
+
+def _parse(chunks: Sequence[bytes], replies: list[list[bytes]]) -> None:
+    reader = hiredis.Reader()
+    gets, feed = reader.gets, reader.feed
+    for chunk in chunks:
+        feed(chunk)
+        while (reply := gets()) is not False:
+            replies.append(reply)
+
+
+def _decode(messages: Sequence[Message], decoded: list[Invalidation]) -> None:
+    allow = frozenset(KINDS)
+    for message in messages:
+        decoded.append(decode(message.payload, allow, 8192))  # noqa: PERF401 -- as it is done
+
+
+def _offer(rig: Rig, decoded: Sequence[Invalidation]) -> None:
+    for first in range(0, len(decoded), AT_ONCE):
+        rig.lane.offer(decoded[first : first + AT_ONCE], 0.0)
+        rig.lane.turn()
+
+
+def _purging(task: Task, stack: ExitStack, batches: Sequence[Sequence[str]]) -> float:
+    path = task.folder / "profile.gen"
+    prepare(Plan(path, frozenset({"bench/near"})))
+    feeder = stack.enter_context(closing(Feeder(path, "bench/near")))
+
+    def purge() -> None:
+        for keys in batches:
+            feeder.invalidate(keys=keys)
+
+    return _timed(purge)
+
+
+RUNS = (Run("profile", "where a message's time goes, stage by stage", _do),)
