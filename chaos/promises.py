@@ -71,12 +71,13 @@ def _gaps(results: Sequence[Result]) -> Measured:
     minutes = sum(result.values["minutes"] for result in clean)
     rate = min((result.values["rate"] for result in clean), default=0.0)
     kept = all(result.values["counted"] == result.values["injected"] for result in injected) and not false
-    number = f"{each}; false: {false}" if injected else f"false: {false}"
+    of_none = f"false: {false}" if clean else "false: not measured yet"
+    number = f"{each}; {of_none}" if injected else of_none
     kinds: Counter[str] = Counter()
     for result in injected:
         kinds.update(result.values["kinds"])
     said = ", ".join(f"{count} by {kind}" for kind, count in kinds.most_common())
-    samples = f"{said}; {minutes:.0f} minutes at {rate:,.0f} a second" if injected else f"{minutes:.0f} minutes"
+    samples = "; ".join([said] * bool(injected) + [f"{minutes:.0f} minutes at {rate:,.0f} a second"] * bool(clean))
     return Measured(number, samples, kept and bool(results))
 
 
