@@ -53,7 +53,7 @@ def test_a_hundred_thousand_targets_that_wait_cost_no_full_collection(ours: bool
         gc.unfreeze()
 
 
-def test_cycles_are_found_all_the_same_once_a_minute() -> None:
+def test_cycles_are_found_all_the_same_now_and_then() -> None:
     collector = Collector(0.0)
     gc.collect()
     cycle: list[Any] = []

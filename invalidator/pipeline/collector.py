@@ -13,8 +13,8 @@ YOUNG = (5_000, 5)
 """More objects than before in the youngest generation, and collections of it before the next one is looked at: at most
 some ten thousand objects, a millisecond or two."""
 NEVER = 1_000_000_000
-EVERY = 60.0
-"""Seconds from one look at all objects to the next: errors, and libraries, do make cycles."""
+EVERY = 600.0
+"""Seconds from one look at all objects to the next: errors, and libraries, do make cycles. Most of these end young."""
 
 
 class Collector:
