@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import signal
 import sys
 import tempfile
 import time
 import traceback
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks import optional, results, table
 from benchmarks.runs.registry import RUNS
 from benchmarks.runs.run import Task
-from chaos.results import environment
 from tests.support.environments import REPOSITORY
+from tests.support.experiment import environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -75,10 +74,9 @@ def _do_all(options: argparse.Namespace) -> Iterator[Result]:
             print(f"{run.name:<20} left out: {why}", flush=True)
             continue
         result = do(run, short=options.short, rounds=options.rounds)
-        with _kept().open("a", encoding="utf-8") as lines:
-            lines.write(json.dumps(asdict(result)) + "\n")
+        result.append(_kept())
         if options.keep and not result.problem:
-            results.keep(result, results.COMMITTED)
+            result.keep(results.COMMITTED)
         yield result
 
 
@@ -89,7 +87,7 @@ def do(run: Run, *, short: bool, rounds: int = 0) -> Result:
     result = results.Result(run=run.name, rounds=0, values={}, short=short, environment=_environment())
     with tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True) as folder:
         try:
-            found = run.do(Task(Path(folder), short, rounds))
+            found = run.do(Task(Path(folder), rounds, short=short))
             result = replace(result, rounds=found.rounds, values=found.values)
         except Exception as error:  # noqa: BLE001 -- the other runs are done all the same
             traceback.print_exc()

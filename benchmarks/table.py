@@ -47,7 +47,7 @@ def derived(found: Sequence[Result], folder: Path = REPOSITORY) -> dict[Path, st
 
 def write() -> None:
     """Write them."""
-    for file, text in derived(results.read(results.COMMITTED)).items():
+    for file, text in derived(results.Result.read(results.COMMITTED)).items():
         file.write_text(text, encoding="utf-8")
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
 import random
 import shutil
 import sys
 import tempfile
 import time
 import traceback
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +19,7 @@ from chaos.runs.registry import RUNS
 from chaos.runs.run import Task
 from chaos.trial import seed_of
 from tests.support.environments import REPOSITORY
+from tests.support.experiment import environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -82,12 +82,12 @@ def _do(run: Run, mode: Mode, seed: int, *, short: bool) -> Result:
     folder = Path(tempfile.mkdtemp(prefix="chaos-"))
     result = results.Result(run=run.name, mode=mode, seed=seed, samples=0, values={}, short=short)
     try:
-        found = run.do(Task(folder, mode, own, short))
+        found = run.do(Task(folder, mode, own, short=short))
         result = replace(result, samples=found.samples, values=found.values)
     except Exception as error:  # noqa: BLE001 -- the other runs are done all the same; this one counts as not kept
         (folder / "traceback").write_text(traceback.format_exc())
         result = replace(result, problem=f"{type(error).__name__}: {str(error)[:500]}")
-    result = replace(result, seconds=round(time.monotonic() - began, 1), environment=results.environment())
+    result = replace(result, seconds=round(time.monotonic() - began, 1), environment=environment())
     print(f"{result.seconds:6.1f} s  {_outcome(result)}", flush=True)
     if result.problem:
         _save(folder, result)
@@ -113,10 +113,9 @@ def _save(folder: Path, result: Result) -> None:
 
 def _keep(result: Result, *, committed: bool) -> None:
     results.BUILD.mkdir(parents=True, exist_ok=True)
-    with (results.BUILD / "results.jsonl").open("a", encoding="utf-8") as lines:
-        lines.write(json.dumps(asdict(result)) + "\n")
+    result.append(results.BUILD / "results.jsonl")
     if committed and not result.problem:
-        results.keep(result, results.COMMITTED)
+        result.keep(results.COMMITTED)
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ def in_text(text: str, table: str, first: str = BEGIN, last: str = END) -> str:
 def write(readme: Path = REPOSITORY / "README.md") -> None:
     """Write it into the README."""
     text = readme.read_text(encoding="utf-8")
-    readme.write_text(in_text(text, rendered(results.read(results.COMMITTED))), encoding="utf-8")
+    readme.write_text(in_text(text, rendered(results.Result.read(results.COMMITTED))), encoding="utf-8")
 
 
 def said(result: Result) -> str:

@@ -81,7 +81,7 @@ def measured(ours: float) -> results.Result:
 
 
 def test_the_tables_and_the_picture_are_those_of_the_results() -> None:
-    found = results.read(results.COMMITTED)
+    found = results.Result.read(results.COMMITTED)
 
     for file, text in table.derived(found).items():
         assert file.read_text(encoding="utf-8") == text, f"{file.name} is stale: run `make docs`"

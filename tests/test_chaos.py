@@ -147,8 +147,18 @@ def test_each_guard_is_where_its_control_looks_for_it(name: str) -> None:
 def test_the_table_in_the_readme_is_that_of_the_results() -> None:
     text = README.read_text()
 
-    assert table.in_text(text, table.rendered(results.read(results.COMMITTED))) == text, "run `make docs`"
+    assert table.in_text(text, table.rendered(results.Result.read(results.COMMITTED))) == text, "run `make docs`"
     assert table.in_text(text, table.rendered([])) != text  # the control: of other results it would be another
+
+
+def test_what_was_kept_is_read_and_kept_again_as_it_was(tmp_path: Path) -> None:
+    def kept(folder: Path) -> dict[str, bytes]:
+        return {file.name: file.read_bytes() for file in folder.iterdir()}
+
+    for result in results.Result.read(results.COMMITTED):
+        result.keep(tmp_path)
+
+    assert kept(tmp_path) == kept(results.COMMITTED) != {}
 
 
 def test_a_result_that_breaks_its_promise_is_told_from_one_that_keeps_it() -> None:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from benchmarks.contenders import Scene
 from invalidator.embedded import memcached_server, redis_server
+from tests.support import experiment
+from tests.support.experiment import Experiment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -21,19 +23,10 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
-    """One run to do. `short` asks for a small size: to see that it works, not for the table.
+class Task(experiment.Task):
+    """One run to do. `at_most`: so many rounds, where a machine is too busy for what each would like; 0: those."""
 
-    `at_most`: so many rounds, where a machine is too busy for what each run would like; 0: those.
-    """
-
-    folder: Path
-    short: bool
     at_most: int = 0
-
-    def sized(self, full: int, short: int) -> int:
-        """How much, or how often."""
-        return short if self.short else full
 
     def rounds(self, full: int) -> int:
         """How many rounds to do."""
@@ -71,11 +64,7 @@ class Found(NamedTuple):
     values: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
-    """One of them. `missing` says why it cannot be done on this machine; empty if it can."""
+class Run(Experiment[Task, Found]):
+    """One of them."""
 
-    name: str
-    title: str
-    do: Callable[[Task], Found]
-    missing: Callable[[], str] = lambda: ""
+    __slots__ = ()

@@ -104,7 +104,7 @@ def _run(guard: str) -> Run:
         broken = is_broken(guard, task.folder, task.setting(guard=guard, rate=RATE, seconds=120.0))
         return Found(1, {"broken": broken, "seen": seen})
 
-    return Run(f"control.{guard}", f"without the guard: {seen}", do, (mode,), lambda: _missing(guard))
+    return Run(f"control.{guard}", f"without the guard: {seen}", do, lambda: _missing(guard), (mode,))
 
 
 def _missing(guard: str) -> str:

@@ -7,26 +7,21 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from chaos.delivery import MODES
 from chaos.scene import Setting
+from tests.support import experiment
+from tests.support.experiment import Experiment
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from pathlib import Path
+    from collections.abc import Mapping
 
     from chaos.delivery import Mode
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
-    """One run to do. `short` asks for a small size: to see that it works, not for the table."""
+class Task(experiment.Task):
+    """One run to do."""
 
-    folder: Path
     mode: Mode
     seed: int
-    short: bool
-
-    def sized(self, full: int, short: int) -> int:
-        """How often."""
-        return short if self.short else full
 
     def setting(self, **own: Any) -> Setting:
         """A scene in this mode and with this seed, under the promised load or, in short, under less."""
@@ -41,11 +36,7 @@ class Found(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
-    """One of them. `missing` says why it cannot be done on this machine; empty if it can."""
+class Run(Experiment[Task, Found]):
+    """One of them, in each of its modes."""
 
-    name: str
-    title: str
-    do: Callable[[Task], Found]
     modes: tuple[Mode, ...] = MODES
-    missing: Callable[[], str] = lambda: ""

@@ -22,7 +22,7 @@ def _run(fault: type[Fault]) -> Run:
         assert fault.is_kept(verdict), f"what {fault.name} promises was not kept: {verdict}"
         return Found(times, verdict.record())
 
-    return Run(f"stale.{fault.name}", fault.title, do, fault.modes, fault.missing)
+    return Run(f"stale.{fault.name}", fault.title, do, fault.missing, fault.modes)
 
 
 RUNS = tuple(_run(fault) for fault in FAULTS.values())
