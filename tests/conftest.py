@@ -15,9 +15,12 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 import pytest
 import redis
 
+from invalidator.cli import main
 from tests.support.available import Watched
 from tests.support.caches import Nginx, Varnish
 from tests.support.daemon import Daemon
+from tests.support.exact import Process, started
+from tests.support.gated import Gates
 from tests.support.journals import Publisher
 from tests.support.origin import Origin
 from tests.support.shop import Opener
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from invalidator.embedded import Server
+    from tests.support.operating import Tell
 
 S = TypeVar("S", bound="Server")
 
@@ -146,6 +150,29 @@ def daemon(cleanup: ExitStack, folder: Callable[[str], Path]) -> MakeDaemon:
         return run.start(ready=ready, closed=closed)
 
     return make
+
+
+@pytest.fixture
+def tell(capsys: pytest.CaptureFixture[str]) -> Tell:
+    """A command in this process: to start another one takes longer than all the rest."""
+
+    def run(daemon: Daemon, *arguments: str) -> tuple[int, str, str]:
+        code = main([*arguments, "-c", str(daemon.file)])
+        shown = capsys.readouterr()
+        return code, shown.out, shown.err
+
+    return run
+
+
+@pytest.fixture
+def gates(tmp_path: Path) -> Gates:
+    return Gates(tmp_path)
+
+
+@pytest.fixture
+def process(source: RedisServer, tmp_path: Path, cleanup: ExitStack) -> Callable[..., Process]:
+    """One process's delivery from the journal of `source`, turned by hand."""
+    return lambda *backends, limit=100: started(cleanup, Process(source, tmp_path, *backends, limit=limit))
 
 
 @pytest.fixture

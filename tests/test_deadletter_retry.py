@@ -1,53 +1,27 @@
-"""`invalidator deadletter`: what nobody will purge is listed, and tried again without ever losing one."""
+"""What nobody will purge is tried again without ever losing one: a lane and its box, turned by hand."""
 
 from __future__ import annotations
 
-import io
-import json
-import os
-import signal
-from contextlib import redirect_stderr, redirect_stdout
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import pytest
-import redis
 
 from invalidator import Failure, PurgeResult, Target
 from invalidator.backend import targets_of
-from invalidator.cli import main
-from invalidator.control.protocol import decode_request
 from invalidator.lanes.policy import Policy
-from invalidator.letters import FOLDER, Box, decode, encode, named
+from invalidator.letters import FOLDER, encode
 from invalidator.logs import get_logger
 from invalidator.pipeline.dispatcher import Dispatcher
 from invalidator.pipeline.resend import Resends
-from invalidator.screen.letters_text import Pile
-from invalidator.screen.paint import plain
 from invalidator.slots import clock
-from invalidator.supervision.deadletters import PAGE, boxes, page
 from tests.support.lanes import Inline, Rig, Scripted
-from tests.support.waiting import wait_until
+from tests.support.letterbox import BOX, write
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from invalidator import Batch
     from invalidator.channel import Retried
-    from invalidator.letters import Letter
-    from tests.conftest import MakeDaemon, MakeRedis
-    from tests.support.daemon import Daemon
-    from tests.support.stores import RedisServer
-
-BOX = Box("users", "objects")
-
-
-def write(folder: Path, *keys: str, box: Box = BOX, part: Any = "", more: bytes = b"") -> Path:
-    """A box with letters about these keys, and something else behind them."""
-    file = box.file(folder, part)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_bytes(b"".join(encode(box, Target("key", key), "overflow", 1.0) for key in keys) + more)
-    return file
 
 
 def away(batch: Batch) -> PurgeResult:
@@ -278,228 +252,3 @@ def test_a_disk_that_cannot_be_read_is_said_and_nothing_is_lost(tmp_path: Path) 
     said = worker.finish()
     assert said.error
     assert file.exists()
-
-
-@pytest.mark.parametrize("box", [BOX, Box("a.b", "c"), Box("a", "b.c"), Box("../x", "/etc/y", "127.0.0.1:11211")])
-def test_no_two_lanes_share_a_file_and_none_leads_out_of_the_folder(box: Box, tmp_path: Path) -> None:
-    file = box.file(tmp_path)
-    assert named(file.name) == (box, "")
-    assert file.resolve().parent == (tmp_path / FOLDER).resolve()
-
-
-@pytest.mark.parametrize("file", ["x", "a.jsonl", "a.b.c.d.jsonl", "../topology.yaml", "/etc/passwd", "a.b.jsonl/../x"])
-def test_no_other_file_is_shown(file: str, tmp_path: Path) -> None:
-    (tmp_path / FOLDER).mkdir()
-    (tmp_path / "topology.yaml").write_text("secret")
-    assert page(tmp_path, file, 0) is None
-
-
-def test_a_box_is_read_page_by_page(tmp_path: Path) -> None:
-    keys = [f"k:{n}" for n in range(5_000)]
-    write(tmp_path, *keys)
-    (box,) = boxes(tmp_path)
-    read: list[str] = []
-    offset: int | None = 0
-    pages = 0
-    while offset is not None:
-        one = page(tmp_path, box.file, offset)
-        assert one is not None
-        read += [letter.target for line in one.lines if (letter := decode(line))]
-        offset, pages = one.next, pages + 1
-    assert read == keys
-    assert pages > 3
-
-
-def test_a_line_that_is_longer_than_a_page_is_one_line(tmp_path: Path) -> None:
-    write(tmp_path, "a", more=b"x" * (3 * PAGE) + b"\n" + encode(BOX, Target("key", "b"), "overflow", 1.0))
-    (box,) = boxes(tmp_path)
-    pile, offset = Pile(*BOX), 0
-    while (one := page(tmp_path, box.file, offset)) is not None:
-        pile.add(one.lines)
-        if one.next is None:
-            break
-        offset = one.next
-    assert (pile.letters, pile.garbage) == (2, 1)
-    assert any("1 line that is no letter: kept apart" in plain(one) for one in pile.lines(0.0))
-
-
-def test_requests_are_what_the_protocol_says() -> None:
-    decode_request(b'{"op":"deadletters","worker":"users"}')
-    decode_request(b'{"op":"deadletter-retry","worker":"users","backend":"edge","wait":true,"timeout":5}')
-
-
-# With a daemon.
-
-
-def topology(source: RedisServer, replica: RedisServer, **worker: Any) -> dict[str, Any]:
-    return {
-        "redis": {"url": source.url},
-        "backends": {"objects": {"type": "redis", "url": replica.url}, "other": {"type": "log"}},
-        "workers": [
-            {
-                "name": "users",
-                "pattern": "cache:users:*",
-                "backends": ["objects", "other"],
-                "on_gap": "ignore",
-                **worker,
-            }
-        ],
-    }
-
-
-class Said(NamedTuple):
-    returncode: int
-    stdout: str
-    stderr: str
-
-
-def cli(run: Daemon, *args: str, command: str = "deadletter") -> Said:
-    """In this process: to start another one takes longer than all the rest."""
-    out, err = io.StringIO(), io.StringIO()
-    with redirect_stdout(out), redirect_stderr(err):
-        code = main([command, *args, "-c", str(run.file)])
-    return Said(code, out.getvalue(), err.getvalue())
-
-
-def listed(run: Daemon, *args: str) -> list[dict[str, Any]]:
-    said = cli(run, "list", "--json", *args)
-    assert said.returncode == 0, said.stderr
-    found: list[dict[str, Any]] = json.loads(said.stdout)
-    return found
-
-
-def values(server: RedisServer) -> redis.Redis:
-    client = redis.Redis(host="127.0.0.1", port=server.port)
-    _open.append(client)
-    return client
-
-
-_open: list[redis.Redis] = []
-
-
-@pytest.fixture(autouse=True)
-def closes() -> Iterator[None]:
-    yield
-    while _open:
-        _open.pop().close()
-
-
-@pytest.fixture
-def stores(redis_server: MakeRedis) -> tuple[RedisServer, RedisServer]:
-    return redis_server(), redis_server()
-
-
-def test_a_daemon_lists_them_and_tries_them_again(stores: tuple[RedisServer, RedisServer], daemon: MakeDaemon) -> None:
-    source, replica = stores
-    values(replica).mset({f"users:{number}": "old" for number in range(3)})
-    run = daemon(topology(source, replica), ready=True)
-    assert cli(run, "list").stdout == "there are no dead letters\n"
-    assert "there are no dead letters" in cli(run, "retry").stdout
-    write(run.folder / "state", "users:0", "users:1", "users:2", more=b"garbage\n")
-
-    (pile,) = listed(run)
-    assert (pile["worker"], pile["backend"], pile["letters"], pile["garbage"]) == ("users", "objects", 3, 1)
-    assert pile["reasons"] == {"overflow": 3}
-    said = cli(run, "list", "users", "objects").stdout
-    assert "users objects  3 dead letters" in said
-    assert "overflow  key users:2" in said
-    assert listed(run, "users", "other") == []
-
-    done = cli(run, "retry", "users", "objects", "--wait")
-    assert (done.returncode, done.stdout.strip()) == (0, "tried again: 3; dead again: 0; no letters, and kept apart: 1")
-    assert values(replica).exists("users:0", "users:1", "users:2") == 0
-    assert [(pile["letters"], pile["garbage"]) for pile in listed(run)] == [(0, 1)]
-
-
-def test_what_cannot_be_asked_for_is_said_with_what_can(
-    stores: tuple[RedisServer, RedisServer], daemon: MakeDaemon
-) -> None:
-    run = daemon(topology(*stores))
-    write(run.folder / "state", "users:0")
-    worker, backend = cli(run, "retry", "user"), cli(run, "retry", "users", "object")
-    assert (worker.returncode, backend.returncode) == (2, 2)
-    assert "did you mean 'users'" in worker.stderr
-    assert "worker users has no backend 'object'; it has objects, other" in backend.stderr
-    assert cli(run, "list", "user").returncode == 2, "a name that is wrong must not sound like good news"
-    assert "it has objects, other" in cli(run, "list", "users", "object").stderr
-    cli(run, "users", command="pause")
-    paused = cli(run, "retry")
-    assert (paused.returncode, "users is paused" in paused.stderr) == (1, True)
-
-
-def test_after_kill_9_of_worker_and_daemon_each_letter_is_there_again_or_purged(
-    stores: tuple[RedisServer, RedisServer], daemon: MakeDaemon
-) -> None:
-    source, replica = stores
-    keys = [f"users:{number}" for number in range(3_000)]
-    values(replica).mset(dict.fromkeys(keys, "old"))
-    run = daemon(topology(source, replica))
-    write(run.folder / "state", *keys)
-    replica.stop()
-    try:
-        assert cli(run, "retry").returncode == 0
-        run.wait_metric("invalidator_pending", 3_000, backend="objects")
-        (pid,) = run.pids()
-        os.kill(pid, signal.SIGKILL)
-        wait_until(lambda: run.pids() not in ([], [pid]))
-        run.wait_metric("invalidator_pending", 3_000, backend="objects")
-        waited = cli(run, "retry", "--wait", "--timeout", "0.2")
-        assert (waited.returncode, "users objects has not come to an end" in waited.stderr) == (1, True)
-        run.signal(signal.SIGKILL)
-        assert run.wait() == -signal.SIGKILL
-    finally:
-        replica.cont()
-    assert values(replica).exists(*keys) > 0
-    (box,) = boxes(run.folder / "state")
-    assert box.part == "retry"
-    run.start()
-    wait_until(lambda: listed(run) == [])
-    assert values(replica).exists(*keys) == 0, "what was begun has gone on by itself"
-
-
-def test_a_worker_goes_on_by_itself_with_what_its_predecessor_was_asked_for(
-    stores: tuple[RedisServer, RedisServer], daemon: MakeDaemon
-) -> None:
-    source, replica = stores
-    values(replica).set("users:0", "old")
-    run = daemon(topology(source, replica))
-    write(run.folder / "state", "users:0")
-    replica.stop()
-    try:
-        cli(run, "retry")
-        run.wait_metric("invalidator_pending", 1, backend="objects")
-        (pid,) = run.pids()
-        os.kill(pid, signal.SIGKILL)
-        wait_until(lambda: run.pids() not in ([], [pid]))
-    finally:
-        replica.cont()
-    wait_until(lambda: not values(replica).exists("users:0"), 20)
-    wait_until(lambda: listed(run) == [])
-
-
-def test_what_a_stop_had_to_leave_undone_is_done_at_the_next_start(
-    stores: tuple[RedisServer, RedisServer], daemon: MakeDaemon
-) -> None:
-    source, replica = stores
-    keys = [f"users:{number}" for number in range(3)]
-    values(replica).mset(dict.fromkeys(keys, "old"))
-    run = daemon(topology(source, replica) | {"supervisor": {"stop_timeout": "500ms"}}, ready=True)
-    replica.stop()
-    try:
-        for key in keys:
-            values(source).publish("cache:users:x", key)
-        run.wait_metric("invalidator_pending", 3, backend="objects")
-        assert run.stop() == 0
-    finally:
-        replica.cont()
-    assert sorted(letter.target for letter in letters_of(run)) == keys
-    assert {letter.reason for letter in letters_of(run)} == {"stopped"}
-    values(replica).mset(dict.fromkeys(keys, "old"))
-    run.start()
-    wait_until(lambda: not values(replica).exists(*keys))
-    wait_until(lambda: listed(run) == [])
-
-
-def letters_of(run: Daemon) -> list[Letter]:
-    lines = BOX.file(run.folder / "state").read_bytes().splitlines()
-    return [letter for letter in map(decode, lines) if letter]

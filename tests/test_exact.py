@@ -12,23 +12,16 @@ from invalidator.replay.catch_up import CatchUp
 from invalidator.replay.exact import Journaled
 from invalidator.replay.reader import Reader
 from invalidator.replay.tail import Tail
-from tests.support.exact import Process, Store, keys, started
+from tests.support.exact import Process, Store, keys
 from tests.support.journals import STREAM
 from tests.support.lanes import Inline
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from contextlib import ExitStack
-    from pathlib import Path
 
     from tests.support.journals import Publisher
     from tests.support.stores import RedisServer
-
-
-@pytest.fixture
-def process(source: RedisServer, tmp_path: Path, cleanup: ExitStack) -> Callable[..., Process]:
-    return lambda *backends, limit=100: started(cleanup, Process(source, tmp_path, *backends, limit=limit))
 
 
 def test_a_lane_that_is_full_is_given_everything_later_and_the_others_do_not_wait(

@@ -13,7 +13,7 @@ from invalidator.control.protocol import Restart
 from invalidator_lru import LRUCache
 from tests.support.control import ask
 from tests.support.gated import Gates
-from tests.support.waiting import wait_until
+from tests.support.waiting import wait_past, wait_until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -58,8 +58,7 @@ def test_memory_is_served_through_a_handover_and_not_forgotten(
     wait_until(cache.is_proven)
 
     assert cache.get("users:1") == "old", "nothing was missed, so nothing is forgotten"
-    later = time.monotonic() + 1.2  # longer than any word of the elder's could last
-    wait_until(lambda: time.monotonic() > later)
+    wait_past(time.monotonic() + 1.2)  # longer than any word of the elder's could last
     assert cache.get("users:1") == "old", "the elder has not taken its successor's word back"
     assert run.metrics().value("invalidator_gaps_total", cause="start") == 1
 

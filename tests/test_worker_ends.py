@@ -8,25 +8,18 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-import pytest
 import redis
 
-from tests.support.gated import Gates
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from tests.conftest import MakeDaemon, MakeRedis
+    from tests.support.gated import Gates
     from tests.support.stores import RedisServer
 
 RATE = 2_000
-
-
-@pytest.fixture
-def gates(tmp_path: Path) -> Gates:
-    return Gates(tmp_path)
 
 
 @contextmanager

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import redis
+
 from invalidator import embedded
 from tests.support.required import require
 from tests.support.waiting import free_port
@@ -45,3 +47,9 @@ class MemcachedServer(embedded.MemcachedServer):
         """What is stored; None when nothing is."""
         reply = self._ask(b"get %b\r\n" % key.encode(), rb"(^|\n)END\r\n$")
         return reply.split("\r\n")[1] if reply.startswith("VALUE") else None
+
+
+def publish(server: RedisServer, channel: str, payload: str) -> None:
+    """As an application does. Somebody has to hear it: for what nobody hears, a test would wait in vain."""
+    with redis.Redis.from_url(server.url) as client:
+        assert client.publish(channel, payload)

@@ -1,4 +1,4 @@
-"""Waiting for a condition, never for a time: the only way in which a test may wait."""
+"""Waiting for a condition, and for a time only where nothing is to happen: the ways in which a test may wait."""
 
 from __future__ import annotations
 
@@ -33,6 +33,14 @@ def wait_until(condition: Callable[[], T], deadline: float = 10.0, why: str | Ca
             raise AssertionError(f"not so after {deadline:g} s (the last answer was {answer!r}): {text}")
         clock.wait(0.005)
     return answer
+
+
+def wait_past(moment: float) -> None:
+    """Until this second of the monotonic clock: for what must not have happened by then, or takes its time on purpose.
+
+    The one wait that is for no condition; whoever calls it says what it is that takes so long.
+    """
+    wait_until(lambda: time.monotonic() > moment, max(0.0, moment - time.monotonic()) + 10)
 
 
 def free_port() -> int:

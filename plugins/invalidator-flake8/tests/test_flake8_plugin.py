@@ -11,14 +11,13 @@ import sysconfig
 import time
 from importlib.metadata import distribution
 from pathlib import Path
-from textwrap import dedent
 
 import pytest
 
-from invalidator_flake8 import Checker
 from invalidator_flake8.resolver import Resolver
 from invalidator_flake8.rules import findings
 from invalidator_flake8.source import Source
+from tests.support.linting import codes, found
 
 TUTORIAL = """
 import redis
@@ -46,17 +45,6 @@ class CacheInvalidationSubscriber:
             if message and message["type"] == "message":
                 self._process_invalidation(message["data"])
 """
-
-
-def found(code: str) -> list[tuple[str, int]]:
-    """The codes, each with its line."""
-    code = dedent(code)
-    results = Checker(ast.parse(code), code.splitlines(keepends=True)).run()
-    return [(message.partition(" ")[0], line) for line, _, message, _ in results]
-
-
-def codes(code: str) -> set[str]:
-    return {name for name, _ in found(code)}
 
 
 def test_the_subscriber_that_tutorials_show_is_found_guilty() -> None:

@@ -2,26 +2,14 @@
 
 from __future__ import annotations
 
-import ast
 from textwrap import dedent
 
 import pytest
 
-from invalidator_flake8 import Checker
+from tests.support.linting import codes, found
 
 SYNC = "import redis\np = redis.Redis(socket_timeout=2).pubsub()\n"
 AWAITED = "import asyncio, anyio\nimport redis.asyncio as redis\np = redis.Redis(socket_timeout=2).pubsub()\n"
-
-
-def found(code: str) -> list[tuple[str, int]]:
-    """The codes, each with its line."""
-    code = dedent(code)
-    results = Checker(ast.parse(code), code.splitlines(keepends=True)).run()
-    return [(message.partition(" ")[0], line) for line, _, message, _ in results]
-
-
-def codes(code: str) -> set[str]:
-    return {name for name, _ in found(code)}
 
 
 BLOCKING = {
