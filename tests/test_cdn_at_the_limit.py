@@ -7,7 +7,10 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from pydantic import SecretStr
 
+import invalidator_cloudflare as cloudflare
+import invalidator_fastly as fastly
 from invalidator import BackendContext, Target
 from invalidator.cdn import AT_ONCE, CdnBackend, Ledger, Limit, shared
 from invalidator.lanes.coalescer import Pending
@@ -21,13 +24,10 @@ from invalidator.messages import Invalidation
 from invalidator.slots import Region, clock
 from invalidator.testing.bucket import TokenBucket
 from invalidator.testing.fastly import FakeFastly
+from invalidator_cloudflare.api import Cloudflare as CloudflareApi
+from invalidator_fastly.api import Fastly as FastlyApi
 from tests.support.vendors import CONTRACT, at_its_limit
 from tests.support.waiting import wait_until
-
-cloudflare = pytest.importorskip("invalidator_cloudflare")
-fastly = pytest.importorskip("invalidator_fastly")
-CloudflareApi = pytest.importorskip("invalidator_cloudflare.api").Cloudflare
-FastlyApi = pytest.importorskip("invalidator_fastly.api").Fastly
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -112,7 +112,7 @@ def purged(folder: Path, backends: Sequence[Backend], targets: Sequence[Target],
 def zone(fake: FakeCloudflare, **options: Any) -> Any:
     return cloudflare.CloudflareOptions(
         api=fake.url,
-        token=fake.token,
+        token=SecretStr(fake.token),
         zone=fake.zone,
         **{"plan": fake.plan, "url": "https://shop.example/{key}", "hosts": ["shop.example"], **options},
     )
@@ -123,10 +123,13 @@ def ledger(options: Any, folder: Path) -> Ledger:
 
 
 def workers(options: Any, folder: Path, count: int = 1) -> list[Backend]:
-    return [
-        cloudflare.make_backend(type="cloudflare", options=options, context=BackendContext(f"w{n}", "cdn", folder))
-        for n in range(count)
-    ]
+    return [worker(options, BackendContext(f"w{n}", "cdn", folder)) for n in range(count)]
+
+
+def worker(options: Any, context: BackendContext) -> Backend:
+    backend = cloudflare.make_backend(type="cloudflare", options=options, context=context)
+    assert backend is not None
+    return backend
 
 
 def fewest(fake: FakeCloudflare, targets: Sequence[Target]) -> int:
@@ -163,7 +166,7 @@ def test_none_is_refused_and_hardly_a_call_is_too_many(
 def test_fastlys_keys_go_256_at_a_time_and_none_is_refused(tmp_path: Path) -> None:
     with FakeFastly() as fake:
         fake.selects = TokenBucket(6_000, 6_000)
-        options = fastly.FastlyOptions(api=fake.url, token=fake.token, service=fake.service)
+        options = fastly.FastlyOptions(api=fake.url, token=SecretStr(fake.token), service=fake.service)
         ledger = Ledger([Limit(6_000, 5_000), Limit(1, 10)])
         purged(tmp_path, [CdnBackend(options, FastlyApi(options), ledger)], KEYS, 10_000)
         assert fake.refused == ()

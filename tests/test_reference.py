@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 REPOSITORY = Path(__file__).parents[1]
 INSTALLED = load_installed()[0].types
 missing = [name for name in TYPES if name not in INSTALLED]
-needs_our_plugins = pytest.mark.skipif(bool(missing), reason=f"these types are not installed: {', '.join(missing)}")
+needs_our_plugins = pytest.mark.skipif(
+    bool(missing), reason=f"these types are not on this machine: {', '.join(missing)}"
+)
 HOW = "stale: run `python -m invalidator.topology.reference`"
 
 
