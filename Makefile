@@ -2,7 +2,7 @@
 # `make test ARGS="-k lru"` and `make demo ARGS="--seconds 3"` pass arguments on.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test chaos bench check format docs screenshot clean
+.PHONY: help demo test chaos bench gates check format docs screenshot clean
 
 VENV := .venv
 RUN := $(VENV)/bin/
@@ -29,6 +29,10 @@ chaos: $(STAMP) ## every promise against real faults, in an hour or two: ARGS="-
 bench: $(STAMP) ## what it costs, beside others: ARGS="--short", "--only ingest", "--list", "install", "--keep"
 	@scripts/system-packages
 	@$(RUN)python -m benchmarks $(ARGS)
+
+gates: $(STAMP) ## latency, load, a slow network and static rules, in a minute: ARGS="--only load", "--json FILE", "--list"
+	@scripts/system-packages
+	@$(RUN)python -m gates $(ARGS)
 
 check: $(STAMP) ## format, lint, rules for subscriptions, strict types and import contracts; changes nothing
 	@$(RUN)ruff format --check

@@ -17,7 +17,7 @@ from invalidator import embedded
 from invalidator.cli import cli
 from invalidator.drill import report
 from invalidator.drill.drill import FAULTS, Plan, Watcher, run
-from invalidator.drill.promises import Check, Outcome, accounted, declared, gained, nothing_stale, within
+from invalidator.drill.promises import Check, Outcome, accounted, declared, gained, late, nothing_stale, within
 from invalidator.errors import UnreachableError
 from invalidator.screen.paint import painted
 from invalidator.stage.process import children
@@ -153,6 +153,9 @@ def test_a_promise_says_what_was_seen() -> None:
     assert within("it is back", 0.5, 2.0) == Check("it is back within 2.00 s", kept=True, evidence="500 ms")
     assert within("it is back", 2.5, 2.0).kept is False
     assert within("it is back", None, 2.0) == Check("it is back within 2.00 s", kept=False, evidence="never")
+    assert late("it is slow", 0.21, 0.16) == Check("it is slow: 160 ms and more", kept=True, evidence="210 ms")
+    assert late("it is slow", 0.001, 0.16).kept is False, "a fault that did not take place shows nothing"
+    assert late("it is slow", None, 0.16).kept is False
     assert declared({"start": 1}, {"start": 1}, "disconnect").kept is False
     assert declared({"start": 1}, {"start": 1, "disconnect": 1}, "disconnect").evidence == "1 disconnect"
     assert nothing_stale({"lru": 0}, 0).kept is False, "nothing to look at shows nothing"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from contextlib import closing
 from typing import TYPE_CHECKING
 
@@ -134,6 +135,23 @@ def test_a_delay_holds_up_and_keeps_the_order(proxy: Proxy) -> None:
         line.settimeout(5)
         line.sendall(b"23")
         assert heard(line, 3) == b"123"
+
+
+def test_a_delay_that_varies_stays_within_its_bounds_and_keeps_the_order(proxy: Proxy) -> None:
+    proxy.delay(0.03, jitter=0.02)
+    with closing(dial(proxy)) as line:
+        line.settimeout(5)
+        took = []
+        for number in range(10):
+            began = time.monotonic()
+            line.sendall(b"%d" % number)
+            assert heard(line, 1) == b"%d" % number
+            took.append(time.monotonic() - began)
+        line.sendall(b"many ")
+        line.sendall(b"in order")
+        assert heard(line, 13) == b"many in order"
+    assert min(took) >= 2 * 0.01
+    assert len({round(seconds, 4) for seconds in took}) > 1, "and it does vary"
 
 
 def test_garbage_comes_in_between(proxy: Proxy) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from invalidator.drill.fault import Fault
-from invalidator.drill.promises import Check, declared, within
+from invalidator.drill.promises import Check, declared, late, within
 from invalidator.drill.topology import DEADLINE, LONGEST_BACKOFF
 
 if TYPE_CHECKING:
@@ -19,6 +19,9 @@ HEALED = 5.0
 """Seconds from the end of an outage in which the worker is to be subscribed again."""
 FOUND = DEADLINE + 0.5
 """Seconds in which silence is to be found, and a restless supervisor to be told."""
+
+LATE, JITTER = 0.100, 0.020
+"""Seconds by which a slow path makes everything late, each way."""
 
 
 def redis_kill(scene: Scene) -> Sequence[Check]:
@@ -107,13 +110,17 @@ def path_forgotten(scene: Scene) -> Sequence[Check]:
 
 
 def path_slow(scene: Scene) -> Sequence[Check]:
-    """Everything takes 100 ms longer for two seconds: late, and no reason to give up a connection."""
+    """Everything takes 100 ms longer, give or take 20, for two seconds: late, and no reason to give up a connection."""
     before = scene.gaps()
-    scene.proxy.delay(0.1)
+    scene.proxy.delay(LATE, JITTER)
+    took = scene.round_trip()
     scene.passes(2 * SHUT)
     scene.proxy.heal()
     same = scene.gaps() == before
-    return [Check("a slow path is no gap", same, "none" if same else str(scene.gaps()))]
+    return [
+        Check("a slow path is no gap", same, "none" if same else str(scene.gaps())),
+        late("the path is slow there and back", took, 2 * (LATE - JITTER)),
+    ]
 
 
 def garbage(scene: Scene) -> Sequence[Check]:
@@ -214,7 +221,7 @@ OUTAGES = (
     Fault("reset", "a RST on the path", path_reset, replayed=True),
     Fault("hang", "a black hole on the path, until it is found", path_hang, replayed=True),
     Fault("forgotten", "a firewall forgets the connection", path_forgotten, replayed=True),
-    Fault("slow", "100 ms more on the path, for two seconds", path_slow, replayed=True),
+    Fault("slow", "100 ms ± 20 ms more on the path, for two seconds", path_slow, replayed=True),
     Fault("garbage", "garbage in the stream", garbage, replayed=True),
     Fault("trimmed", "the journal is trimmed during a cut", journal_trimmed, delivery="journal"),
     Fault("cache-kill", "kill -9 of the secondary Redis", cache_kill("redis"), needs="redis"),

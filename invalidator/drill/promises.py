@@ -53,6 +53,12 @@ def within(promise: str, seconds: float | None, bound: float) -> Check:
     return Check(f"{promise} within {shown(bound)}", kept, "never" if seconds is None else shown(seconds))
 
 
+def late(promise: str, seconds: float | None, least: float) -> Check:
+    """A fault that slows something down took place: it was to take `least` seconds, and took `seconds` (None: ever)."""
+    kept = seconds is not None and seconds >= least
+    return Check(f"{promise}: {shown(least)} and more", kept, "never" if seconds is None else shown(seconds))
+
+
 def declared(before: Mapping[str, int], after: Mapping[str, int], *causes: str) -> Check:
     """A gap of one of these causes was declared."""
     new = gained(before, after)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 import time
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from redis import Redis
@@ -12,6 +13,7 @@ from invalidator.control.client import Client
 from invalidator.control.protocol import GetStatus, Restart
 from invalidator.drill.topology import BYSTANDER, WORKER
 from invalidator.errors import InvalidatorError
+from invalidator.screen.words import is_well
 from invalidator.stage.rest import at_rest
 
 if TYPE_CHECKING:
@@ -57,9 +59,9 @@ class Scene:
         status = self.status()
         return next((worker for worker in status.workers if worker.name == name), None) if status else None
 
-    def pid(self, name: str = WORKER) -> int:
-        """The process of a worker; 0 if there is none."""
-        worker = self.worker(name)
+    def pid(self) -> int:
+        """The process of the worker; 0 if there is none."""
+        worker = self.worker()
         return (worker.pid or 0) if worker else 0
 
     def bystander(self) -> tuple[int, int]:
@@ -75,7 +77,7 @@ class Scene:
     def subscribed(self, *, other_than: int = 0) -> bool:
         """Whether the worker is known to be subscribed; as another process than this one, if one is given."""
         worker = self.worker()
-        return worker is not None and worker.subscribed and worker.state == "RUNNING" and worker.pid != other_than
+        return worker is not None and is_well(worker) and worker.pid != other_than
 
     def is_alone(self) -> bool:
         """Whether the worker is one process: no other one takes over from it, or works on beside it."""
@@ -109,6 +111,15 @@ class Scene:
         with closing(Redis.from_url(self.stage.broker.url, socket_timeout=2)) as client:
             yield client.execute_command
 
+    def round_trip(self) -> float | None:
+        """Seconds that a word to Redis and its answer take on the path. None if there is no answer."""
+        with suppress(OSError), socket.create_connection(("127.0.0.1", self.proxy.port), PATIENCE) as connection:
+            began = time.monotonic()
+            connection.sendall(b"PING\r\n")
+            if connection.recv(1):
+                return time.monotonic() - began
+        return None
+
     @contextmanager
     def reading_paused(self) -> Iterator[None]:
         """The application reads nothing, so that no refill is under way into a cache that is about to go.
@@ -133,7 +144,7 @@ class Scene:
             time.sleep(_POLL)
         return time.monotonic() - began
 
-    def come_to_rest(self, patience: float = PATIENCE) -> bool:
+    def come_to_rest(self) -> bool:
         """Wait until nothing has changed, and nothing is owed, for QUIET seconds."""
         since = time.monotonic()
         before: object = None
@@ -144,4 +155,4 @@ class Scene:
                 before, since = now, time.monotonic()
             return before is not None and time.monotonic() - since >= QUIET
 
-        return self.seconds_until(quiet, patience) is not None
+        return self.seconds_until(quiet) is not None

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 import socket
 import struct
 import threading
@@ -42,7 +43,7 @@ class Proxy:
         self._refusing = False
         self._open = asyncio.Event()
         self._open.set()
-        self._delay = 0.0
+        self._delay = self._jitter = 0.0
         listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = listener.getsockname()[1]
         self.address = f"127.0.0.1:{self.port}"
@@ -80,9 +81,13 @@ class Proxy:
 
         self._do(forget)
 
-    def delay(self, seconds: float) -> None:
-        """What is sent from now on takes so long, in each direction."""
-        self._do(lambda: setattr(self, "_delay", seconds))
+    def delay(self, seconds: float, jitter: float = 0.0) -> None:
+        """What is sent from now on takes so long, give or take `jitter`, in each direction. Nothing overtakes."""
+
+        def slow() -> None:
+            self._delay, self._jitter = seconds, jitter
+
+        self._do(slow)
 
     def garble(self) -> None:
         """Put something into the stream to each client that no server would say."""
@@ -98,7 +103,7 @@ class Proxy:
 
         def mend() -> None:
             self._refusing = False
-            self._delay = 0.0
+            self._delay = self._jitter = 0.0
             self._open.set()
 
         self._do(mend)
@@ -166,7 +171,8 @@ class Proxy:
         deliverer = asyncio.create_task(self._deliver(line, under_way, writer))
         try:
             while chunk := await reader.read(_CHUNK):
-                await under_way.put((self._loop.time() + self._delay, chunk))
+                late = self._delay + random.uniform(-self._jitter, self._jitter)
+                await under_way.put((self._loop.time() + late, chunk))
             await under_way.put((0.0, b""))
             await deliverer
         finally:
