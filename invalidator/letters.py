@@ -78,5 +78,10 @@ def encode(box: Box, target: Target, reason: str, at: float) -> bytes:
     return json.dumps(letter).encode() + b"\n"
 
 
+def has_reason(line: bytes, reason: str) -> bool:
+    """Whether a line that `encode` has made has this reason, without decoding it: it stands last."""
+    return line.endswith(f'"reason": "{reason}"}}\n'.encode())  # what a publisher names has no bare quote in it
+
+
 def _quoted(name: str) -> str:
     return quote(name, safe="").replace(".", "%2E")  # a point stands between the names

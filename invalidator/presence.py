@@ -17,6 +17,9 @@ INDEX = "invalidator:{presence}"
 REMEMBERED = 600
 """Seconds for which the index remembers those that are gone: nobody looks at a key that has ended."""
 
+COMMANDS = "+set +del +zadd +zrem +zremrangebyscore +expire +time"
+"""What it takes to keep a key, beside the right to the keys."""
+
 MOST_WORKERS = 10_000
 """A publisher that waits looks at no more: somebody else has put them there."""
 LONGEST = 16 << 10

@@ -13,6 +13,11 @@ if TYPE_CHECKING:
 LONGEST_SECRET = 64 << 10
 
 
+def read_password(path: Path) -> str:
+    """The password that a file holds, without the end of its line. Raises as `read_secret`, and UnicodeDecodeError."""
+    return read_secret(path).decode().strip("\r\n")
+
+
 def read_secret(path: Path) -> bytes:
     """What is in it. Raises OSError, also for what is no regular file, or larger than LONGEST_SECRET.
 

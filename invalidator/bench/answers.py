@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Self
 import redis
 
 from invalidator import reply
+from invalidator.doctor.session import is_denied
 from invalidator.errors import UnreachableError
 from invalidator.publisher.client import open_client, shown_url, user_of
 from invalidator.publisher.waiting import REPETITION
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from invalidator.reply import Reply
     from invalidator.topology.models import RedisSettings
 
-RIGHTS = "+subscribe +unsubscribe &invalidator:reply:*"
+RIGHTS = "+subscribe &invalidator:reply:*"
 _PATIENCE = 4.0
 _AT_ONCE = 1_000
 
@@ -66,8 +67,7 @@ class Ear:
 
     def _deaf(self, error: Exception) -> UnreachableError:
         why = str(error).partition(" : <")[0] or type(error).__name__
-        denied = isinstance(error, redis.exceptions.NoPermissionError)
-        advice = f": ACL SETUSER {user_of(self._url)} {RIGHTS}" if denied else ""
+        advice = f": ACL SETUSER {user_of(self._url)} {RIGHTS}" if is_denied(error) else ""
         return UnreachableError(f"receipts cannot be heard at {shown_url(self._url)}: {why}{advice}")
 
 

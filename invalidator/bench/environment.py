@@ -11,6 +11,7 @@ import hiredis
 import redis
 
 import invalidator
+from invalidator.doctor.facts import info_of
 from invalidator.doctor.session import session
 from invalidator.publisher.client import shown_url
 
@@ -48,9 +49,7 @@ def _version(subject: Subject) -> str | None:
     """None: it does not tell us."""
     try:
         with session(subject.settings) as asked:
-            said = asked.ask("INFO", "server")
+            told = info_of(asked.ask("INFO", "server"))
     except (redis.RedisError, OSError):  # it takes a right that nothing else here needs
         return None
-    lines = (said if isinstance(said, bytes) else str(said).encode()).decode("utf-8", "replace").splitlines()
-    told = dict(text.split(":", 1) for text in lines if ":" in text)
     return told.get("valkey_version") or told.get("redis_version")

@@ -16,7 +16,7 @@ from invalidator.bench.publishing import Done, Order, Task
 from invalidator.errors import UnreachableError
 from invalidator.publisher.client import shown_url, user_of
 from invalidator.publisher.refusals import explained
-from invalidator.secret_file import read_secret
+from invalidator.secret_file import read_password
 from invalidator.stage.process import Child
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class Session:
         settings = self.subject.settings
         file = settings.password_file
         try:
-            password = read_secret(file).decode().strip("\r\n") if file else None
+            password = read_password(file) if file else None
         except OSError as error:
             raise UnreachableError(f"{file} cannot be read: {error.strerror}") from None
         with ExitStack() as stack:

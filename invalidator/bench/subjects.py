@@ -10,7 +10,7 @@ from invalidator.bench.load import channel_of
 from invalidator.errors import InvalidatorError, UnreachableError
 from invalidator.pipeline.assembly import make_backends
 from invalidator.screen.text import plural
-from invalidator.screen.words import by_backend, failure, standing
+from invalidator.screen.words import by_backend, failure, is_well, standing
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -87,7 +87,7 @@ def costly(loaded: Loaded, spec: WorkerSpec, backend: str) -> bool:
 
 def obstacles(worker: Worker) -> Iterator[str]:
     """What would keep messages from being heard, or from being purged."""
-    if worker.state != "RUNNING" or not worker.subscribed:
+    if not is_well(worker):
         why = f" ({failure(worker.trouble)})" if worker.trouble else ""
         yield f"{worker.name} is {standing(worker)[1]}{why}"
         return

@@ -17,7 +17,7 @@ from invalidator.errors import InvalidatorError, PublishError
 from invalidator.journal import script
 from invalidator.publisher import NotAppliedError, Published, Publisher
 from invalidator.screen.text import plural
-from invalidator.secret_file import read_secret
+from invalidator.secret_file import read_password
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -173,7 +173,7 @@ def _publisher(url: str | None, file: Path | None, *, journal: bool) -> Publishe
     redis = topology.redis
     if redis is None:
         raise PublishError(f"{file} names no redis for all of its workers: say which one with --url")
-    password = read_secret(redis.password_file).decode().strip("\r\n") if redis.password_file else None
+    password = read_password(redis.password_file) if redis.password_file else None
     return Publisher(redis.url.reveal(), password=password, **kept)
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from invalidator.doctor.finding import Finding, Kind
 from invalidator.doctor.wording import lasting, shown, size
+from invalidator.journal.stream import RIGHTS
 from invalidator.screen.text import listed
 
 if TYPE_CHECKING:
@@ -22,8 +23,8 @@ DENIED = Kind(
     "A worker's user may not read the journal",
     "The worker takes what it hears, and cannot read again what it misses: it does not get ready, does not count as"
     " subscribed, and flushes where it would replay.",
-    "ACL SETUSER {user} +xrange +xrevrange +xinfo|stream; unless it has ~* already, ACL SETUSER {user} '~{stream}'; and"
-    " the same in its ACL file, or ACL SAVE.",
+    f"ACL SETUSER {{user}} {RIGHTS}; unless it has ~* already, ACL SETUSER {{user}} '~{{stream}}'; and the same in its"
+    " ACL file, or ACL SAVE.",
 )
 HALF_SEEN = Kind(
     "journal.half_seen",

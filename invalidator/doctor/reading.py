@@ -70,12 +70,9 @@ def _seen(server: Server, settings: RedisSettings) -> Facts:
 
 def _everywhere(server: Server, settings: RedisSettings, facts: Facts) -> Facts:
     """The subscriptions at all nodes of a Cluster: each worker listens at one of them, whichever it is."""
-    counts = []
     try:
         with nodes(settings) as joined:
-            for _, asked in joined:
-                questions = _Questions(asked)
-                counts.append(questions.subscriptions(server))
+            counts = [_Questions(asked).subscriptions(server) for asked in joined]
     except (redis.RedisError, OSError, ValueError) as error:
         refused = Refusal("CLIENT LIST at every node", unreached(error).why)
         return replace(facts, clients=None, numpat=None, numsub=None, refused=(*facts.refused, refused))

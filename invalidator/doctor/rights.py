@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from invalidator.doctor.finding import Finding, Kind
+from invalidator.doctor.servers import user_of
 from invalidator.doctor.standing import AUTH
 from invalidator.doctor.wording import shown
+from invalidator.presence import COMMANDS
 from invalidator.screen.text import listed
 
 if TYPE_CHECKING:
@@ -47,8 +49,7 @@ NO_PRESENCE = Kind(
     "Publishers do not know of these workers",
     "A worker keeps a key that says that it is there. Where that is refused, publish --wait does not wait for it, and"
     " succeeds without it.",
-    "ACL SETUSER {user} +set +del +zadd +zrem +zremrangebyscore +expire +time; unless it has ~* already, ACL SETUSER"
-    " {user} '~invalidator:*'",
+    f"ACL SETUSER {{user}} {COMMANDS}; unless it has ~* already, ACL SETUSER {{user}} '~invalidator:*'",
 )
 NO_RECEIPTS = Kind(
     "rights.no_receipts",
@@ -71,7 +72,7 @@ def findings(server: Server, facts: Facts) -> Iterator[Finding]:
     """The workers' rights, then our own."""
     loading = facts.info.get("loading") == "1"  # a finding of its own, and what everything is refused with
     patterns = {worker.name: worker.pattern for worker in server.workers}
-    users = {worker.name: shown(settings.url.username or "default", 60) for worker, settings in server.hears}
+    users = {worker.name: user_of(settings) for worker, settings in server.hears}
     for trial in facts.trials:
         pattern = patterns[trial.worker]
         evidence = f"worker {trial.worker}, as {users[trial.worker]}: {trial.step}: {trial.why}"

@@ -48,7 +48,7 @@ class Server:
     @property
     def user(self) -> str:
         """As whom we come."""
-        return shown(self.hears[0][1].url.username or "default", 60)
+        return user_of(self.hears[0][1])
 
     @property
     def globs(self) -> frozenset[str]:
@@ -69,6 +69,11 @@ def servers(topology: Topology) -> list[Server]:
         found.setdefault(place(settings.url), []).append((worker, settings))
     state_dir = topology.supervisor.state_dir
     return [Server(name, tuple(pairs), topology.journal, state_dir) for name, pairs in found.items()]
+
+
+def user_of(settings: RedisSettings) -> str:
+    """As whom one goes there with these settings."""
+    return shown(settings.url.username or "default", 60)
 
 
 def place(url: RedisUrl) -> str:

@@ -65,8 +65,8 @@ def session(settings: RedisSettings, name: str | None = NAME) -> Iterator[Sessio
 
 
 @contextmanager
-def nodes(settings: RedisSettings) -> Iterator[Iterator[tuple[str, Session]]]:
-    """Each node of a Cluster, by its address, one after the other. Raises redis.RedisError or OSError."""
+def nodes(settings: RedisSettings) -> Iterator[Iterator[Session]]:
+    """Each node of a Cluster, one after the other. Raises redis.RedisError or OSError."""
     route = ThroughCluster(patient(settings), "", lambda: None)
     with ExitStack() as stack:
         first: Any = route.open(client_name=NAME)
@@ -74,11 +74,11 @@ def nodes(settings: RedisSettings) -> Iterator[Iterator[tuple[str, Session]]]:
         yield (_joined(stack, route, address) for address in route.nodes)
 
 
-def _joined(stack: ExitStack, route: ThroughCluster, address: Address) -> tuple[str, Session]:
+def _joined(stack: ExitStack, route: ThroughCluster, address: Address) -> Session:
     connection: Any = route.open_at(address, client_name=NAME)
     connection.connect()
     stack.callback(connection.disconnect)
-    return str(address), Session(connection)
+    return Session(connection)
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import redis
 
 from invalidator.doctor.facts import JournalFacts, Place, config_of, info_of
+from invalidator.doctor.servers import user_of
 from invalidator.doctor.session import sideline, unreached
 from invalidator.doctor.wording import shown
 from invalidator.journal.cursors import load, path_of
@@ -34,7 +35,7 @@ def look_up(server: Server) -> tuple[JournalFacts, ...]:
 
 
 def _seen(server: Server, settings: RedisSettings, workers: Sequence[WorkerSpec]) -> JournalFacts:
-    user = shown(settings.url.username or "default", 60)
+    user = user_of(settings)
     facts = JournalFacts(tuple(worker.name for worker in workers), user)
     try:
         with sideline(settings, key=server.journal.stream) as asked:

@@ -12,6 +12,7 @@ import redis
 
 from invalidator import presence, reply
 from invalidator.doctor.facts import Told
+from invalidator.doctor.servers import user_of
 from invalidator.doctor.session import sideline
 from invalidator.doctor.wording import shown
 
@@ -26,7 +27,7 @@ _MILLISECONDS = 1000
 
 def tell(settings: RedisSettings) -> Told:
     """What came of it; nothing where there is no connection, which is said elsewhere."""
-    user = shown(settings.url.username or "default", 60)
+    user = user_of(settings)
     name = secrets.token_hex(16)
     attending = _attending(f"{presence.INDEX}:doctor:{name}")
     answering: list[Command] = [("PUBLISH", f"{reply.PREFIX}{name}", "")]

@@ -6,7 +6,7 @@ import os
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
-from invalidator.letters import Box, decode, encode
+from invalidator.letters import Box, decode, encode, has_reason
 from invalidator.logs import Logger, Occasionally
 from invalidator.messages import Target
 from invalidator.slots import clock
@@ -104,12 +104,13 @@ class DeadLetters:
 
     def has_unfinished(self) -> bool:
         """Whether there is something in it that was cut short: a stop's leftovers, or letters that are tried again."""
-        end = f'"reason": "{STOPPED}"}}\n'.encode()  # what a publisher names has no bare quote in it
+        if self.is_set_aside():
+            return True
         try:
             with self._path.open("rb") as file:
-                return self.is_set_aside() or any(line.endswith(end) for line in file)
+                return any(has_reason(line, STOPPED) for line in file)
         except OSError:
-            return self.is_set_aside()
+            return False
 
     def standing(self) -> set[Target]:
         """What is being tried again: it is a letter until all of that file have ended, and need not be another."""

@@ -36,7 +36,7 @@ class News:
 NO_ORIGIN = Stamp(None, UNROOTED)
 
 
-def of_answer(batch: Batch, result: PurgeResult, pending: Pending, at: float, origin: Stamp = NO_ORIGIN) -> News | None:
+def of_answer(batch: Batch, result: PurgeResult, pending: Pending, at: float, origin: Stamp) -> News | None:
     """What an answer ended, after it was settled; None if that is nothing. `origin` is what was in flight before."""
     if batch.cause:
         return News(at, pending.flush_heard, flush=True, root=origin.first) if is_done(result) else None

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from redis import ResponseError
 from redis.exceptions import NoPermissionError
 
-from invalidator.presence import INDEX, REMEMBERED
+from invalidator.presence import COMMANDS, INDEX, REMEMBERED
 from invalidator.wire.sideline import Answered
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from invalidator.wire.identity import Command
     from invalidator.wire.sideline import Sideline
 
-RIGHTS = "+set +del +zadd +zrem +zremrangebyscore +expire +time ~invalidator:*"
+RIGHTS = f"{COMMANDS} ~invalidator:*"
 """What it takes beside a subscription."""
 _PRUNED_EVERY = 60.0
 _LIFETIMES = 3

@@ -143,7 +143,8 @@ class Journaled:
                 case "known":
                     self._slots.add("ignored:duplicate")
                 case "unjournaled":
-                    if not self._is_repeat(plain := replace(invalidation, journal=""), now):
+                    plain = replace(invalidation, journal="") if invalidation.journal else invalidation
+                    if not self._is_repeat(plain, now):
                         other.append(plain)
         return new, other
 

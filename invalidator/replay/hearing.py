@@ -70,12 +70,11 @@ class Hearing:
         at = parse_id(invalidation.journal)
         if at is None:
             return "unjournaled"
-        content = _content(invalidation)
-        if at in self._unheard and self._unheard[at][1] == content:
+        if at in self._unheard and self._unheard[at][1] == _content(invalidation):
             del self._unheard[at]
             self._met = at, now
             return "read"
-        if self._missed.get(at) == content:
+        if at in self._missed and self._missed[at] == _content(invalidation):
             del self._missed[at]
             self._met = at, now
             return "known"

@@ -66,8 +66,9 @@ class Tail:
             return
         self._breaks.answered_by(sight.server)
         if self.position is None:
-            self._go_to(end_of(sight.look))
-            self._read(Chunk((), end_of(sight.look), ends=True), end_of(sight.look), sight.asked)
+            end = end_of(sight.look)
+            self._go_to(end)
+            self._read(Chunk((), end, ends=True), end, sight.asked)
             return
         before, found = self.position, judge(self.position, sight.look, sight.count, self._excused)
         if isinstance(found, Chunk):

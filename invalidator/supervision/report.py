@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from invalidator.channel import LaneReport
 from invalidator.screen.text import moment
-from invalidator.screen.words import failure, has_failed
+from invalidator.screen.words import ORDINARY_WAIT, failure, has_failed, is_well, put_off
 from invalidator.status import Failure, Handover, Lane, Reload, Status, Worker
 
 if TYPE_CHECKING:
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 SILENCE = 1.0
 """Seconds without a sign of life that are worth a word: a loop that turns gives four a second."""
-PATIENCE = 10.0
-"""Seconds for which a backend may have what waits for it be put off: a lane by itself asks again within 5."""
+PATIENCE = 2 * ORDINARY_WAIT
+"""Seconds for which a backend may have what waits for it be put off."""
 
 
 @dataclass(slots=True)
@@ -44,7 +44,7 @@ def report(daemon: Daemon, fleet: Fleet, now: float, wall: float) -> Status:
     workers = tuple(_worker(child, now, wall, daemon.redacted) for child in fleet.workers.values())
     troubles = tuple(trouble for worker in workers for trouble in troubles_of(worker, wall))
     state: DaemonState = "degraded" if troubles else "running"
-    if not daemon.was_ready and not all(worker.state == "RUNNING" and worker.subscribed for worker in workers):
+    if not daemon.was_ready and not all(map(is_well, workers)):
         state = "starting"
     if daemon.stopping:
         state = "stopping"
@@ -92,7 +92,7 @@ def troubles_of(worker: Worker, now: float) -> Iterator[str]:
 
 def _put_off(lane: Lane) -> str:
     """When it is asked again, if its server wants that to be later than a lane would by itself."""
-    return f", asked again in {lane.next_try:.0f} s" if (lane.next_try or 0.0) > PATIENCE else ""
+    return f", {put_off(lane)}" if (lane.next_try or 0.0) > PATIENCE else ""
 
 
 def _because(failed: Failure | None) -> str:

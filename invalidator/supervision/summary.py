@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from invalidator.screen.text import moment, plural
-from invalidator.screen.words import failure
+from invalidator.screen.words import failure, is_well
 from invalidator.supervision.metrics import PLANNED_RESTARTS
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def summary(status: Status) -> str:
         left = sum(worker.state != "EXITED" for worker in status.workers)
         return _one_line([f"stopping: {plural(left, 'worker')} left"])
     failed = [] if status.reload.ok else [f"reload failed: {status.reload.error}; the former topology stays"]
-    troubled = [worker for worker in status.workers if not _is_running(worker)]
+    troubled = [worker for worker in status.workers if not is_well(worker)]
     head = _head(status, troubled)
     head = ", ".join([head, *_some([*_breakers(status), *_remarks(status)])])
     return _one_line([*failed, head, *_some([_trouble(worker, status.now) for worker in troubled])])
@@ -38,10 +38,6 @@ def _head(status: Status, troubled: Sequence[Worker]) -> str:
     if len(troubled) == total and all(worker.trouble and worker.trouble.reason == "unreachable" for worker in troubled):
         return "waiting for Redis"
     return f"{total - len(troubled)} of {plural(total, 'worker')} running"
-
-
-def _is_running(worker: Worker) -> bool:
-    return worker.state == "RUNNING" and worker.subscribed
 
 
 def _trouble(worker: Worker, now: float) -> str:

@@ -9,7 +9,7 @@ import redis.connection
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from invalidator.secret_file import read_secret
+from invalidator.secret_file import read_password
 
 if TYPE_CHECKING:
     from invalidator.topology.models import RedisSettings
@@ -32,7 +32,7 @@ def connection_options(settings: RedisSettings) -> dict[str, Any]:
     options = patience(settings.heartbeat.deadline) | {"protocol": 2}
     # RESP3 costs 15 % of the throughput and gives a subscription nothing.
     if settings.password_file:
-        options[PASSWORD] = read_secret(settings.password_file).decode().strip("\r\n")
+        options[PASSWORD] = read_password(settings.password_file)
     return options
 
 

@@ -51,7 +51,7 @@ class ThroughSentinel:
     def __init__(self, settings: RedisSettings) -> None:
         self._settings = settings
         self._name = settings.url.master
-        self._sentinels = [Address(host, port) for host, port in settings.url.hosts]  # who answered last comes first
+        self._sentinels = [Address(host, port) for host, port in settings.url.hosts]  # who was asked goes last
         self._open: dict[Address, redis.Connection] = {}
         self._silent: dict[Address, float] = {}
         self._epoch = 0
@@ -79,9 +79,10 @@ class ThroughSentinel:
 
     def is_current(self, connection: redis.Connection) -> bool:
         """See Route. Asks one Sentinel, another one each time: any of them may be the first to know, or the last."""
-        for answer in self._answers():
-            self._sentinels.append(self._sentinels.pop(0))
-            return answer.epoch < self._epoch or answer.master == (connection.host, connection.port)
+        for sentinel in list(self._sentinels):
+            if answer := self._asked(sentinel, {}):
+                self._sentinels.append(self._sentinels.pop(0))
+                return answer.epoch < self._epoch or answer.master == (connection.host, connection.port)
         raise redis.ConnectionError(f"no Sentinel answers for {self._name!r}")
 
     def was_astray(self) -> bool:
@@ -140,11 +141,6 @@ class ThroughSentinel:
             unheard = fields.get("master-host") == "?" or fields.get("role-reported") == "master"
             if unheard and fields.get("port", "").isdigit():
                 yield Address(fields.get("ip", ""), int(fields["port"]))
-
-    def _answers(self) -> Iterator[_Answer]:
-        for sentinel in list(self._sentinels):
-            if answer := self._asked(sentinel, {}):
-                yield answer
 
     def _asked(self, sentinel: Address, errors: dict[Address, str]) -> _Answer | None:
         try:

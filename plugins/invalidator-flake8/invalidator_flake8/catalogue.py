@@ -38,6 +38,9 @@ DEADLINES = {
 PASSING = {"contextlib.closing": 0, "contextlib.aclosing": 0, "typing.cast": 1}
 """What gives back one of its arguments, and which."""
 
+OF_A_PUBSUB = ("connection_pool", "shard_hint", "ignore_subscribe_messages")
+"""The arguments of PubSub, in their order."""
+
 TO_A_THREAD = frozenset(
     {"to_thread", "run_in_executor", "run_sync", "submit", "run_in_threadpool", "iterate_in_threadpool"}
 )
@@ -75,6 +78,6 @@ def _positional(name: str, kind: Kind, is_async: bool) -> tuple[str, ...]:
     if kind == "sentinel":
         return ("sentinels", "min_other_sentinels", "sentinel_kwargs")
     return {
-        "pubsub": ("connection_pool", "shard_hint", "ignore_subscribe_messages"),
+        "pubsub": OF_A_PUBSUB,
         "retry": ("backoff", "retries"),
     }.get(kind, ())

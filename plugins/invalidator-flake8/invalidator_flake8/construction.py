@@ -12,7 +12,6 @@ from invalidator_flake8.values import Client, Dotted, Options, RetryPolicy, Subs
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from invalidator_flake8.catalogue import Factory
     from invalidator_flake8.values import Value
 
 _MASTERS = frozenset({"master_for", "slave_for"})
@@ -51,7 +50,7 @@ def construct(path: str, call: ast.Call, asked: Asked) -> Value:
     if made.kind == "pubsub":
         client = _pool(options, asked)
         return Subscription(client, made.is_async)
-    return Client(made.kind, made.name, made.is_async, _with_pool(_with_url(options, made, asked), asked), call)
+    return Client(made.kind, made.name, made.is_async, _with_pool(_with_url(options, asked), asked), call)
 
 
 def master_of(sentinel: Client, method: str, call: ast.Call) -> Client | None:
@@ -113,7 +112,7 @@ def _merged(below: Options, above: Options) -> Options:
     return Options({**below.given, **above.given}, below.is_open or above.is_open)
 
 
-def _with_url(options: Options, made: Factory, asked: Asked) -> Options:
+def _with_url(options: Options, asked: Asked) -> Options:
     """redis-py takes any option from a URL's query, and lets it win over arguments."""
     url = options.given.get("url")
     if url is None:

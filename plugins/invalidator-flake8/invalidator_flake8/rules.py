@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from typing import TYPE_CHECKING, NamedTuple
 
+from invalidator_flake8.catalogue import OF_A_PUBSUB
 from invalidator_flake8.construction import is_none, options_of
 from invalidator_flake8.deadlines import has_deadline, is_handed_to_a_thread
 from invalidator_flake8.values import Client, Listening, RetryPolicy, Subscription
@@ -117,7 +118,7 @@ def unbounded_client(client: Client, call: ast.Call, asked: Resolver) -> Iterato
 def _may_limit_sentinels(options: Options) -> bool:
     """Whether the connections to the Sentinels themselves are made with options of their own, not seen to lack it."""
     own = options.given.get("sentinel_kwargs")
-    if own is None or is_none(own):
+    if is_none(own):
         return False
     if not isinstance(own, ast.Dict):
         return True
@@ -134,7 +135,7 @@ def traceless(call: ast.Call, callee: Callee, made: object, asked: Resolver) -> 
     """INV004, wherever confirmations can be thrown away: for a whole subscription, or message by message."""
     if isinstance(made, Subscription):
         subscription = made
-        given = options_of(call, ("connection_pool", "shard_hint", "ignore_subscribe_messages"))
+        given = options_of(call, OF_A_PUBSUB)
     elif callee.name == "get_message":
         subscription = callee.owner if isinstance(callee.owner, Subscription) else Subscription()
         given = options_of(call, ("ignore_subscribe_messages",) if subscription is callee.owner else ())

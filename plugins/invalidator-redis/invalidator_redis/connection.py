@@ -17,7 +17,7 @@ from redis.connection import parse_url
 from redis.retry import Retry
 
 from invalidator.errors import BackendError
-from invalidator.secret_file import read_secret
+from invalidator.secret_file import read_password
 from invalidator_redis.commands import packed
 from invalidator_redis.places import shown
 from invalidator_redis.refusals import refusal
@@ -169,7 +169,7 @@ def _prepared(options: RedisOptions, patience: float) -> RedisConnection:
 
 def _password_in(file: Path) -> str:
     try:
-        return read_secret(file).decode().strip("\r\n")
+        return read_password(file)
     except OSError as error:
         raise BackendError("auth", f"password_file cannot be read: {error.strerror}", retry_after=1.0) from error
 
