@@ -6,8 +6,12 @@ metrics alone), every other one on the monotonic clock of this host.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Literal, NamedTuple, get_args, overload
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 Kind = Literal["key", "tag", "prefix", "pattern", "url", "all"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -84,11 +88,68 @@ class Target(NamedTuple):
 EVERYTHING = Target("all")
 
 
+class Keys(Sequence[Target]):
+    """Targets that are keys, all of them: equal to the tuple of them, and each is made only where it is looked at.
+
+    Nearly all targets are keys, and a Target for each would cost more than what is done with it.
+    """
+
+    __slots__ = ("names", "times")
+
+    def __init__(self, names: Sequence[str], times: Sequence[float | None] = ()) -> None:
+        self.names = names
+        self.times = times
+        """When each was published, where these come from several messages that said so."""
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __iter__(self) -> Iterator[Target]:
+        return (Target("key", name) for name in self.names)
+
+    @overload
+    def __getitem__(self, at: int) -> Target: ...
+    @overload
+    def __getitem__(self, at: slice) -> Keys: ...
+    def __getitem__(self, at: int | slice) -> Target | Keys:
+        return Keys(self.names[at]) if isinstance(at, slice) else Target("key", self.names[at])
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, Keys):
+            return tuple(self.names) == tuple(other.names)
+        return tuple(self) == other if isinstance(other, tuple) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(tuple([("key", name) for name in self.names]))
+
+    def __repr__(self) -> str:
+        return repr(tuple(self))
+
+
 class Message(NamedTuple):
     """What Redis delivered: the channel it was published on and its payload, both as raw bytes."""
 
     channel: bytes
     payload: bytes
+
+
+class Messages:
+    """Messages in the order in which they came, by columns: nearly all that is done with them needs payloads alone."""
+
+    __slots__ = ("channels", "payloads")
+
+    def __init__(self, channels: list[bytes], payloads: list[bytes]) -> None:
+        self.channels = channels
+        self.payloads = payloads
+
+    def __len__(self) -> int:
+        return len(self.payloads)
+
+    def __iter__(self) -> Iterator[Message]:
+        return map(Message, self.channels, self.payloads)
+
+    def __getitem__(self, at: slice) -> Messages:
+        return Messages(self.channels[at], self.payloads[at])
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +174,7 @@ class Invalidation:
     counts how often the message was passed on, by whoever hears one Redis and publishes to another.
     """
 
-    targets: tuple[Target, ...]
+    targets: tuple[Target, ...] | Keys
     soft: bool = False
     id: str = ""
     ts: float | None = None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from invalidator import BackendError
-from invalidator.messages import Message
+from invalidator.messages import Messages
 from invalidator.replay.hearing import Hearing
 from invalidator.slots import clock
 from invalidator.wire.sideline import Sideline
@@ -23,11 +23,6 @@ if TYPE_CHECKING:
 
     from tests.support.journals import Publisher
     from tests.support.stores import RedisServer
-
-
-@pytest.fixture
-def process(source: RedisServer, tmp_path: Path, cleanup: ExitStack) -> Callable[..., Process]:
-    return lambda *backends, limit=100: started(cleanup, Process(source, tmp_path, *backends, limit=limit))
 
 
 def test_what_was_added_and_trimmed_while_nobody_read_is_missed_though_nothing_newer_is_there(
@@ -208,8 +203,8 @@ def test_what_was_published_after_a_look_was_asked_for_is_not_taken_for_absent(
     worker.until(lambda: worker._sideline._waiting)
     wait_until(lambda: worker._sideline._outcomes)
     entry = publisher.add("users:1")
-    message = Message(CHANNEL.encode(), f'{{"v": 1, "keys": ["users:1"], "journal": "{entry}"}}'.encode())
-    worker.delivery.heard(worker._intake.take([message]), began)
+    message = f'{{"v": 1, "keys": ["users:1"], "journal": "{entry}"}}'.encode()
+    worker.delivery.heard(worker._intake.take(Messages([CHANNEL.encode()], [message])), began)
     worker.until(lambda: worker.cursors()["objects one"] == (entry, ""))
     assert worker.counts().get("unjournaled", 0) == worker.counts().get("missed", 0) == 0
     assert store.purged == ["users:1"]

@@ -27,6 +27,7 @@ from tests.support.tiers import Tiers
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from invalidator import Batch
@@ -289,6 +290,32 @@ def test_wishes_and_flushes_that_forget_the_older_number_would_claim_too_much(mo
     monkeypatch.setattr("invalidator.lanes.wishes._in_front", lambda stamps, others: stamps | others)
     monkeypatch.setattr(Flush, "cover", lambda self, stamps: None)
     assert (asked_again_in_flight(FAILED), asked_again_in_flight(PUT_OFF), collapsed()) == (1, 1, 1)
+
+
+def looks_after(answer: PurgeResult) -> int:
+    """How often a lane goes through all that waits to say how far it is, after such an answer."""
+    looks = 0
+
+    class Counting(Pending):
+        def _outstanding(self) -> Iterator[int]:
+            nonlocal looks
+            looks += 1
+            return super()._outstanding()
+
+    lane = Counting(Policy("w", "b"), lambda: 0.5)
+    offered(lane, 1, A, B)
+    assert lane.settled_through() == 0
+    looks = 0
+    lane.settle(take(lane), answer, 0.0)
+    lane.settled_through()
+    return looks
+
+
+def test_a_lane_that_waits_for_its_backend_does_not_go_through_what_waits_after_each_attempt() -> None:
+    # At its limit it keeps a hundred thousand, and the worker's loop, which the other lanes share, would stand still.
+    assert looks_after(PurgeResult((Failure(A, "timeout"), Failure(B, "timeout")))) == 0
+    assert looks_after(PurgeResult(deferred=(A, B))) == 0
+    assert looks_after(PurgeResult((Failure(A, "timeout"),))) == 1
 
 
 def test_a_rebound_keeps_nobody_waiting() -> None:

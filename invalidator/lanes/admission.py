@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from invalidator.messages import Invalidation, Keys
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from invalidator.lanes.coalescer import Pending
-    from invalidator.messages import Invalidation, Target
+    from invalidator.messages import Target
 
 
 class Admitted(NamedTuple):
@@ -28,7 +30,7 @@ def admit(pending: Pending, invalidations: Sequence[Invalidation], now: float) -
     homeless: list[Target] = []
     if not pending.policy.journal:
         for invalidation in invalidations:
-            homeless += pending.offer(invalidation, now)
+            homeless += offer(pending, invalidation, now)
         return Admitted(len(invalidations), homeless)
     taken = len(invalidations)
     for place, invalidation in enumerate(invalidations):
@@ -38,5 +40,29 @@ def admit(pending: Pending, invalidations: Sequence[Invalidation], now: float) -
             pending.received += size
             pending.end("coalesced", size)  # with what comes from the journal
         else:
-            homeless += pending.offer(invalidation, now)
+            homeless += offer(pending, invalidation, now)
     return Admitted(taken, homeless)
+
+
+def offer(pending: Pending, invalidation: Invalidation, now: float) -> list[Target]:
+    """Have a lane take in what a message asks for. Returns as Pending.add."""
+    targets, soft, policy = invalidation.targets, invalidation.soft, pending.policy
+    if isinstance(targets, Keys):
+        plain = "key" in policy.kinds and not soft and policy.journal == bool(invalidation.journal)
+        if plain and pending.takes_keys(len(targets)):
+            pending.add_keys(targets, invalidation.ts, now)
+            return []
+        if targets.times:
+            apart = (Invalidation(Keys((key,)), ts=ts) for key, ts in zip(targets.names, targets.times, strict=True))
+            return [homeless for one in apart for homeless in offer(pending, one, now)]
+    journaled = bool(invalidation.journal)
+    if policy.journal and not journaled:
+        pending.hear_unjournaled(len(targets))
+    unfit = [target for target in targets if target.kind not in policy.kinds]
+    homeless = []
+    if unfit and policy.widens:
+        homeless = pending.widen(unfit, soft=soft, now=now)
+    elif unfit:
+        pending.skip(len(unfit))
+    fit = [target for target in targets if target.kind in policy.kinds] if unfit else targets
+    return homeless + pending.add(fit, soft=soft, ts=invalidation.ts, now=now, journaled=journaled)

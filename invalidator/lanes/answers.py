@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 from invalidator.backend import targets_of
 from invalidator.errors import BackendError
 from invalidator.lanes.budget import AWAY, CONFIGURATION
+from invalidator.lanes.wishes import name_of, target_of
 from invalidator.messages import FAILURE_REASONS, Failure, PurgeResult, Target
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from invalidator.lanes.wishes import Stamps
+    from invalidator.lanes.wishes import Name, Stamps
     from invalidator.messages import Batch
 
 
@@ -31,7 +32,7 @@ def all_failed(batch: Batch, error: BackendError) -> PurgeResult:
     return checked(PurgeResult(failures, error.retry_after), batch)
 
 
-def not_final(result: PurgeResult, flight: Collection[Target]) -> PurgeResult:
+def not_final(result: PurgeResult, flight: Collection[Name]) -> PurgeResult:
     """The answer to what is in flight; a backend that refuses all of it for its configuration is asked again.
 
     A revoked token would otherwise be the end of each target at its first attempt, and all of them be stale once the
@@ -40,7 +41,9 @@ def not_final(result: PurgeResult, flight: Collection[Target]) -> PurgeResult:
     if not CONFIGURATION.intersection(failure.reason for failure in result.failures if not failure.retry):
         return result
     undone = {failure.target for failure in result.failures}.union(result.deferred)
-    if not undone.issuperset(flight) or not AWAY.issuperset(failure.reason for failure in result.failures):
+    if not undone.issuperset(map(target_of, flight)) or not AWAY.issuperset(
+        failure.reason for failure in result.failures
+    ):
         return result
     hoped = (replace(one, retry=one.retry or one.reason in CONFIGURATION) for one in result.failures)
     return replace(result, failures=tuple(hoped))
@@ -63,13 +66,15 @@ class Outcome:
 
 def outcome_of(result: PurgeResult, flight: Stamps) -> Outcome:
     """Sorts the targets in flight. Of what is named twice the first word counts, and a failure before a deferral."""
+    if not (result.failures or result.deferred):
+        return Outcome(flight, {}, {}, {})
     rest = dict(flight)
     again: Stamps = {}
     dead: Stamps = {}
     for failure in result.failures:
-        if failure.target in rest:
-            (again if failure.retry else dead)[failure.target] = rest.pop(failure.target)
-    deferred = {target: rest.pop(target) for target in result.deferred if target in rest}
+        if (name := name_of(failure.target)) in rest:
+            (again if failure.retry else dead)[name] = rest.pop(name)
+    deferred = {name: rest.pop(name) for name in map(name_of, result.deferred) if name in rest}
     return Outcome(rest, again, dead, deferred)
 
 

@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING, Literal
 from invalidator.messages import KINDS, Batch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection
 
     from invalidator.lanes.policy import Policy
-    from invalidator.messages import FlushCause, Target
+    from invalidator.lanes.wishes import Name
+    from invalidator.messages import FlushCause
 
 
 def make_batch(
     policy: Policy,
-    targets: Iterable[Target],
+    targets: Collection[Name],
     *,
     deadline: float,
     attempt: int,
@@ -25,8 +26,11 @@ def make_batch(
 ) -> Batch:
     """The targets, sorted by kind."""
     kinds: dict[str, list[str]] = {kind: [] for kind in KINDS}
-    for kind, value in targets:
-        kinds[kind].append(value)
+    kinds["key"] = [name for name in targets if isinstance(name, str)]
+    if len(kinds["key"]) < len(targets):
+        for name in targets:
+            if not isinstance(name, str):
+                kinds[name.kind].append(name.value)
     return Batch(
         worker=policy.worker,
         backend=policy.backend,

@@ -10,11 +10,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from invalidator.lanes.wishes import covers
+from invalidator.lanes.wishes import covers, target_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
+    from invalidator.lanes.wishes import Name
     from invalidator.messages import FailureReason, PurgeResult, Target
 
 MOST_ATTEMPTS = 10
@@ -48,13 +49,16 @@ class Budgets:
     def __len__(self) -> int:
         return len(self._spent)
 
-    def judge(self, result: PurgeResult, flight: Collection[Target], now: float) -> PurgeResult:
+    def judge(self, result: PurgeResult, flight: Collection[Name], now: float) -> PurgeResult:
         """The backend's answer to what is in flight; whoever has used up its budget is not to be tried again."""
         failed = {failure.target for failure in result.failures}
         undone = failed.union(result.deferred)
+        if not undone and not self._spent:
+            return result  # what the backend takes matters to those that have spent something
+        targets = {target_of(name) for name in flight}
         if self._spent:
-            self._forget(target for target in flight if target not in undone)
-        purged = any(target not in undone for target in flight)
+            self._forget(target for target in targets if target not in undone)
+        purged = not undone.issuperset(targets)
         self._successes += purged
         if not failed:
             return result
@@ -63,7 +67,7 @@ class Budgets:
         over = {
             failure.target
             for failure in result.failures
-            if failure.retry and failure.target in flight and self._spend(failure.target, now, own=own, purged=purged)
+            if failure.retry and failure.target in targets and self._spend(failure.target, now, own=own, purged=purged)
         }
         self._forget({*over, *(failure.target for failure in result.failures if not failure.retry)})
         if not over:
@@ -71,10 +75,10 @@ class Budgets:
         judged = (replace(failure, retry=failure.retry and failure.target not in over) for failure in result.failures)
         return replace(result, failures=tuple(judged))
 
-    def blames(self, targets: Collection[Target], reasons: Iterable[FailureReason]) -> bool:
+    def blames(self, names: Collection[Name], reasons: Iterable[FailureReason]) -> bool:
         """Whether a batch of which nothing was purged says something of these targets, and nothing of the backend."""
         return (AWAY - CONFIGURATION).isdisjoint(reasons) and all(
-            (spent := self._spent.get(target)) and spent.attempts > 0 for target in targets
+            (spent := self._spent.get(target_of(name))) and spent.attempts > 0 for name in names
         )
 
     def drop_covered(self, wider: Collection[Target]) -> None:

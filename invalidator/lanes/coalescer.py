@@ -14,15 +14,16 @@ from invalidator.lanes.batches import make_batch
 from invalidator.lanes.flushes import Flush, Flushes
 from invalidator.lanes.pace import ATTEMPT_SECONDS, FLUSH_SECONDS, Pace
 from invalidator.lanes.watermark import Watermark
-from invalidator.lanes.wishes import Backlog, Stamp, Stamps, as_one
+from invalidator.lanes.wishes import Backlog, Stamp, Stamps, as_one, name_of, target_of
 from invalidator.slots import ENDS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
     from invalidator.lanes.breaker import Breaker
     from invalidator.lanes.policy import Policy
-    from invalidator.messages import Batch, FailureReason, FlushCause, Invalidation, PurgeResult, Target
+    from invalidator.lanes.wishes import Name
+    from invalidator.messages import Batch, FailureReason, FlushCause, Keys, PurgeResult, Target
     from invalidator.slots import End
 
 
@@ -74,36 +75,35 @@ class Pending:
         homeless = []
         for target in targets:
             self.received += 1
-            if backlog.has(target, soft=soft):
+            name = name_of(target)
+            if backlog.has(name, soft=soft):
                 self.ends["coalesced"] += 1
                 if spoils:
-                    backlog.join(target, stamp, soft=soft)
-            elif room > 0 or target in backlog.fresh.soft or self._makes_room(target, now):
+                    backlog.join(name, stamp, soft=soft)
+            elif room > 0 or name in backlog.fresh.soft or self._makes_room(target, now):
                 room -= 1
-                if backlog.fresh.put(target, stamp, soft=soft):
+                if backlog.fresh.put(name, stamp, soft=soft):
                     self.ends["coalesced"] += 1
             elif not self._turn_away(target, stamp, now):
                 homeless.append(target)
         return homeless
 
-    def offer(self, invalidation: Invalidation, now: float) -> list[Target]:
-        """Take in what a message asks for. Returns as `add`."""
-        targets, soft, ts = invalidation.targets, invalidation.soft, invalidation.ts
-        journaled = bool(invalidation.journal)
-        if self.policy.journal and not journaled:
-            self.unjournaled += len(targets)
-            self._unjournaled_until = self.heard
-        kinds = self.policy.kinds
-        if kinds.issuperset(target.kind for target in targets):
-            return self.add(targets, soft=soft, ts=ts, now=now, journaled=journaled)
-        unfit = [target for target in targets if target.kind not in kinds]
-        if self.policy.widens:
-            homeless = self.widen(unfit, soft=soft, now=now)
-        else:
-            homeless = []
-            self.skip(len(unfit))
-        fit = [target for target in targets if target.kind in kinds]
-        return homeless + self.add(fit, soft=soft, ts=ts, now=now, journaled=journaled)
+    def add_keys(self, keys: Keys, ts: float | None, now: float) -> None:
+        """Take in keys that are to be removed, where `takes_keys` says so."""
+        fresh = self._backlog.fresh
+        if not fresh:
+            self._gathered = now + self.policy.window
+        self.received += len(keys)
+        self.ends["coalesced"] += fresh.put_keys(keys, Stamp(ts, self.heard, self.policy.journal))
+
+    def takes_keys(self, count: int) -> bool:
+        """Whether there is room for so many keys, and nothing to look at for each of them."""
+        return self._backlog.takes_keys and count <= self.room()
+
+    def hear_unjournaled(self, count: int) -> None:
+        """What is about to be added will not come again from the journal."""
+        self.unjournaled += count
+        self._unjournaled_until = self.heard
 
     def room(self) -> int:
         """How many more targets may be kept one by one."""
@@ -150,7 +150,7 @@ class Pending:
         # A flush may stand for it: since long, for what was not purged, or for what came while it was in flight.
         if (self._collapsed or not purged) and self._flushes and self.policy.stands_for(target):
             return True
-        return self._backlog.has(target, soft=True)
+        return self._backlog.has(name_of(target), soft=True)
 
     def gap(self, cause: FlushCause, due: float, owed: int = 0) -> None:
         """A Gap asks for the flush from `due` on, once the lanes of `owed` have done theirs: here, nobody waits."""
@@ -231,7 +231,6 @@ class Pending:
 
         Of the targets that are not to be tried again, `unkept` could not be dead-lettered: they are lost.
         """
-        self._watermark.forget()
         stamps = self._settle(batch, result, now, unkept)
         if self.unjournaled and self.settled_through() >= self._unjournaled_until:
             self.unjournaled = 0
@@ -240,17 +239,20 @@ class Pending:
     def _settle(self, batch: Batch, result: PurgeResult, now: float, unkept: int) -> list[float]:
         self.pace.deferred_until = 0.0
         if self._flushes.flight:
+            self._watermark.forget()
             self._settle_flush(self._flushes.flight, result, now)
             return []
         flight, self._flight = self._flight, {}
         outcome = outcome_of(result, flight)
+        if outcome.purged or outcome.dead:  # with a full lane a look at all that waits, after each failure, for nothing
+            self._watermark.forget()
         self.pace.learn(outcome.tried, now - (batch.deadline - ATTEMPT_SECONDS))
         self.pace.answered(outcome, result, now, retried=self._backlog.retried)
         if outcome.deferred:
             self.pace.deferred(now, result.retry_after)
             self.ends["coalesced"] += self._backlog.fresh.put_back(outcome.deferred, soft=batch.soft)
-        for target, stamp in outcome.again.items():
-            self.ends["coalesced"] += self._backlog.put_aside(target, stamp, soft=batch.soft)
+        for name, stamp in outcome.again.items():
+            self.ends["coalesced"] += self._backlog.put_aside(name, stamp, soft=batch.soft)
         self.ends["dead"] += len(outcome.dead) - unkept
         self.ends["lost"] += unkept
         self.ends["skipped" if self.policy.dry_run else "purged"] += len(outcome.purged)
@@ -259,7 +261,8 @@ class Pending:
 
     def poison(self, result: PurgeResult) -> dict[Target, FailureReason]:
         """The targets in flight that will never be taken, each with its reason. To be asked before `settle`."""
-        failures = [failure for failure in result.failures if failure.target in self._flight and not failure.retry]
+        flight = self._flight
+        failures = [failure for failure in result.failures if not failure.retry and name_of(failure.target) in flight]
         return {failure.target: failure.reason for failure in failures}
 
     def hurry(self) -> None:
@@ -271,7 +274,7 @@ class Pending:
 
     def leftover(self) -> list[tuple[Target, Stamp]]:
         """The targets that are pending one by one. Those behind a flush are not among them: it stands for them."""
-        return [*self._backlog.items(), *self._flight.items()]
+        return [*self._backlog.items(), *((target_of(name), stamp) for name, stamp in self._flight.items())]
 
     def abandon(self) -> list[Target]:
         """The worker ends, and nobody will purge these, whose end the caller says. What is journaled comes again."""
@@ -321,7 +324,7 @@ class Pending:
 
     def _outstanding(self) -> Iterator[int]:
         """The number of everything that has not ended."""
-        yield from (stamp.number for _, stamp in self._backlog.items())
+        yield from (stamp.number for stamp in self._backlog.stamps())
         yield from (stamp.number for stamp in self._flight.values())
         yield from self._flushes.numbers()
 
@@ -351,7 +354,7 @@ class Pending:
         self.ends["skipped" if self.policy.dry_run else "flushed"] += self._flushes.settle(result)
 
     def _asked(
-        self, targets: Iterable[Target], deadline: float, *, soft: bool, cause: FlushCause | Literal[""] = ""
+        self, targets: Collection[Name], deadline: float, *, soft: bool, cause: FlushCause | Literal[""] = ""
     ) -> Batch:
         attempt = self.failures + 1
         self._swept = False  # only what is taken makes room; a lane that waits is woken by each message

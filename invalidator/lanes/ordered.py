@@ -9,7 +9,7 @@ from invalidator.lanes.pace import LARGEST_BATCH
 from invalidator.lanes.rebounds import Rebound, Rebounds
 from invalidator.lanes.tiers import Hold, Word
 from invalidator.lanes.watermark import Roots
-from invalidator.lanes.wishes import UNROOTED, Stamp
+from invalidator.lanes.wishes import UNROOTED, Stamp, name_of, target_of
 from invalidator.messages import KINDS
 
 if TYPE_CHECKING:
@@ -48,11 +48,18 @@ class Ordered(Pending):
     ) -> list[Target]:
         """See Pending."""
         if not self._holds:
-            targets = tuple(targets)
-            homeless = super().add(targets, soft=soft, ts=ts, now=now, journaled=journaled)
-            self._cancel_rebounds((target, soft) for target in targets)
+            targets, homeless = tuple(targets), []
+            # Where not all have room: a rebound that one of them makes needless leaves its own to the next.
+            for part in [targets] if len(targets) <= self.room() else [(target,) for target in targets]:
+                homeless += super().add(part, soft=soft, ts=ts, now=now, journaled=journaled)
+                self._cancel_rebounds((target, soft) for target in part)
             return homeless
         return self._hold(targets, Stamp(ts, self.heard, journaled), soft=soft, now=now)
+
+    def takes_keys(self, count: int) -> bool:
+        """See Pending."""
+        del count
+        return False  # each has its own place in what waits, and may make a rebound needless
 
     def widen(self, targets: Sequence[Target], *, soft: bool, now: float) -> list[Target]:
         """See Pending. The flush that they are widened to waits as they would."""
@@ -178,7 +185,8 @@ class Ordered(Pending):
 
     def _first_to_repeat(self) -> float:
         def is_pending(target: Target) -> bool:
-            return target in self._flight or self._backlog.has(target, soft=True)
+            name = name_of(target)
+            return name in self._flight or self._backlog.has(name, soft=True)
 
         return min(self._rebounds.numbers(is_pending), default=float("inf"))
 
@@ -201,7 +209,7 @@ class Ordered(Pending):
 
     def _rooted(self) -> Iterator[int]:
         """The root of everything that has one, and has not ended."""
-        yield from (stamp.root for _, stamp in self._backlog.items())
+        yield from (stamp.root for stamp in self._backlog.stamps())
         yield from (stamp.root for stamp in self._flight.values())
         yield from self._flushes.roots()
         yield from (wish.stamp.root for _, wish in self._held.items())
@@ -260,7 +268,7 @@ class Ordered(Pending):
                 continue
             if not self._backlog.fresh:
                 self._gathered = now
-            self.ends["coalesced"] += self._backlog.put(target, stamp, soft=soft)
+            self.ends["coalesced"] += self._backlog.put(name_of(target), stamp, soft=soft)
 
     def _take_at_once(self, target: Target, stamp: Stamp, *, soft: bool, now: float) -> list[Target]:
         self._hurried = min(self._hurried, stamp.root)
@@ -279,8 +287,9 @@ class Ordered(Pending):
     def _purged(self, targets: Stamps, now: float, *, soft: bool) -> None:
         if not self.policy.order.rebound or self._stopping:
             return
-        for target, stamp in targets.items():
-            if self._rebounds.was_echo(target) or self._backlog.fresh.has(target, soft=soft):
+        for name, stamp in targets.items():
+            target = target_of(name)
+            if self._rebounds.was_echo(target) or self._backlog.fresh.has(name, soft=soft):
                 continue
             self.received += 1
             if self._makes_room(target, now):

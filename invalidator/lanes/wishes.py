@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import sys
+from collections import deque
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import islice, repeat
 from typing import TYPE_CHECKING, NamedTuple
 
+from invalidator.messages import Target
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
-    from invalidator.messages import Target
+    from invalidator.messages import Keys
 
+Name = str | Target
+"""What a target is called in a lane: a key by its text alone, anything else as it is. Nearly all targets are keys, and
+texts are made, found and copied many at once."""
 
 UNROOTED = sys.maxsize
 """Above the number of every offer."""
@@ -51,7 +59,25 @@ class Stamp(NamedTuple):
         return self if comes_again or self.root <= root else self._replace(root=root)
 
 
-Stamps = dict["Target", Stamp]
+Stamps = dict[Name, Stamp]
+
+
+def name_of(target: Target) -> Name:
+    """What it is called in a lane."""
+    return target.value if target.kind == "key" else target
+
+
+def target_of(name: Name) -> Target:
+    """What is called so."""
+    return Target("key", name) if isinstance(name, str) else name
+
+
+_stamp: Callable[[tuple[float | None, int, bool, int]], Stamp] = partial(tuple.__new__, Stamp)
+
+
+def stamps_of(times: Sequence[float | None], number: int) -> Iterable[Stamp]:
+    """Stamps of messages of one offer, made many at once."""
+    return map(_stamp, zip(times, repeat(number), repeat(False), repeat(UNROOTED), strict=False))
 
 
 def as_one(stamps: Collection[Stamp]) -> Stamp:
@@ -78,15 +104,11 @@ class Wishes:
     def __len__(self) -> int:
         return len(self.hard) + len(self.soft)
 
-    def __iter__(self) -> Iterator[Target]:
-        yield from self.hard
-        yield from self.soft
-
-    def has(self, target: Target, *, soft: bool) -> bool:
+    def has(self, target: Name, *, soft: bool) -> bool:
         """Whether this target is wished for at least as hard."""
         return target in self.hard or (soft and target in self.soft)
 
-    def put(self, target: Target, stamp: Stamp, *, soft: bool) -> int:
+    def put(self, target: Name, stamp: Stamp, *, soft: bool) -> int:
         """Wish for a target that is not wished for as hard. Returns how many softer wishes it took the place of."""
         if soft:
             self.soft[target] = stamp
@@ -97,7 +119,22 @@ class Wishes:
         self.hard[target] = self.soft.pop(target).with_(stamp)
         return 1
 
-    def join(self, target: Target, stamp: Stamp) -> None:
+    def put_keys(self, keys: Keys, stamp: Stamp) -> int:
+        """Wish for keys, where no wish is soft. Returns how many wishes became one with others.
+
+        What several publishers have said of the time goes before what the stamp says; those stand in no journal.
+        """
+        hard, before, names = self.hard, len(self.hard), keys.names
+        # Who was wished for before keeps its stamp: an offer has not ended before all of its targets have.
+        if keys.times:
+            deque(map(hard.setdefault, names, stamps_of(keys.times, stamp.number)), maxlen=0)
+        elif hard:
+            hard.update(dict.fromkeys([name for name in names if name not in hard], stamp))
+        else:
+            self.hard = hard = dict.fromkeys(names, stamp)
+        return len(keys) - (len(hard) - before)
+
+    def join(self, target: Name, stamp: Stamp) -> None:
         """One more message asks for a target that is wished for as hard."""
         part = self.hard if target in self.hard else self.soft
         part[target] = part[target].with_(stamp)
@@ -110,12 +147,13 @@ class Wishes:
         soft = not self.hard or (bool(self.soft) and not self.took_soft)
         self.took_soft = soft
         source = self.soft if soft else self.hard
-        if len(source) <= limit:
-            taken = source.copy()
-            source.clear()
+        if len(source) > limit:
+            return {target: source.pop(target) for target in list(islice(source, limit))}, soft
+        if soft:
+            self.soft = {}
         else:
-            taken = {target: source.pop(target) for target in list(source)[:limit]}
-        return taken, soft
+            self.hard = {}
+        return source, soft
 
     def put_back(self, stamps: Stamps, *, soft: bool) -> int:
         """Wish again for what was taken, in front of what came since. Returns how many wishes became one."""
@@ -134,7 +172,7 @@ class Wishes:
         """Forget the needless ones. Returns their stamps."""
         dropped = []
         for part in (self.hard, self.soft):
-            for target in [target for target in part if is_needless(target)]:
+            for target in [target for target in part if is_needless(target_of(target))]:
                 dropped.append(part.pop(target))  # noqa: PERF401  a comprehension would hide what it changes
         return dropped
 
@@ -163,27 +201,23 @@ class Backlog:
         fresh, again = self.fresh, self.again
         return len(fresh.hard) + len(fresh.soft) + len(again.hard) + len(again.soft)  # asked at each message
 
-    def __iter__(self) -> Iterator[Target]:
-        yield from self.fresh
-        yield from self.again
-
-    def has(self, target: Target, *, soft: bool) -> bool:
+    def has(self, target: Name, *, soft: bool) -> bool:
         """Whether this target is wished for at least as hard."""
         fresh, again = self.fresh, self.again
         return target in fresh.hard or target in again.hard or (soft and (target in fresh.soft or target in again.soft))
 
-    def join(self, target: Target, stamp: Stamp, *, soft: bool) -> None:
+    def join(self, target: Name, stamp: Stamp, *, soft: bool) -> None:
         """One more message asks for a target that is wished for as hard."""
         (self.fresh if self.fresh.has(target, soft=soft) else self.again).join(target, stamp)
 
-    def put(self, target: Target, stamp: Stamp, *, soft: bool) -> int:
+    def put(self, target: Name, stamp: Stamp, *, soft: bool) -> int:
         """Wish for a target. Returns how many wishes became one with others."""
         if not self.has(target, soft=soft):
             return self.fresh.put(target, stamp, soft=soft)
         self.join(target, stamp, soft=soft)
         return 1
 
-    def put_aside(self, target: Target, stamp: Stamp, *, soft: bool) -> int:
+    def put_aside(self, target: Name, stamp: Stamp, *, soft: bool) -> int:
         """It has failed: try it again later, unless it is wished for anyway. Returns as `put`."""
         if not self.fresh.has(target, soft=soft):
             return self.again.put(target, stamp, soft=soft)
@@ -201,8 +235,14 @@ class Backlog:
     def items(self) -> Iterator[tuple[Target, Stamp]]:
         """Everything, with its stamp."""
         for wishes in (self.fresh, self.again):
-            yield from wishes.hard.items()
-            yield from wishes.soft.items()
+            for part in (wishes.hard, wishes.soft):
+                yield from ((target_of(name), stamp) for name, stamp in part.items())
+
+    def stamps(self) -> Iterator[Stamp]:
+        """Of everything."""
+        for wishes in (self.fresh, self.again):
+            yield from wishes.hard.values()
+            yield from wishes.soft.values()
 
     def drop_covered(self, wider: Sequence[Target]) -> list[Stamp]:
         """Forget what these contain. Returns their stamps."""
@@ -211,6 +251,11 @@ class Backlog:
             return any(covers(one, target) for one in wider)
 
         return self.fresh.drop(is_covered) + self.again.drop(is_covered)
+
+    @property
+    def takes_keys(self) -> bool:
+        """Whether keys that are to be removed can be put many at once: nothing but such a wish could meet them."""
+        return not (self.fresh.soft or self.again)
 
     def clear(self) -> None:
         """Forget all."""

@@ -22,7 +22,7 @@ from invalidator.lanes.tiers import AFTER_LONGEST, AT_ONCE, Order
 from invalidator.letters import Box
 from invalidator.messages import EVERYTHING, Target
 from invalidator.pipeline.dispatcher import Dispatcher
-from invalidator.pipeline.formats import decoder
+from invalidator.pipeline.formats import decoder, decoder_in_bulk
 from invalidator.pipeline.ignoring import Ignoring
 from invalidator.pipeline.inheritance import Inheritance
 from invalidator.pipeline.intake import Intake
@@ -110,7 +110,10 @@ def assemble(part: Part, lifeline: int, announce: Callable[[], None], log: Logge
     publishers.correspondence.follow(lane.policy.backend for lane in dispatcher.lanes)
     decode = decoder(part.plugins, frozenset(spec.allow), spec.max_payload)
     ignoring = Ignoring(spec.ignore_source)
-    intake = Intake(decode, ignoring, dispatcher.given_up, publishers.correspondence.declined, slots, tap, log)
+    declined = publishers.correspondence.declined
+    intake = Intake(decode, ignoring, dispatcher.given_up, declined, slots, tap, log)
+    if spec.delivery == "pubsub":
+        intake.hear_alone(decoder_in_bulk(part.plugins, frozenset(spec.allow), spec.max_payload))
     before = Before(part.is_restart, part.heard)
     delivery = make_delivery(part.topology, spec, intake, dispatcher, slots, waker.wake, log, before)
     return Worker(

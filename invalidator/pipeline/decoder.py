@@ -12,13 +12,16 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from invalidator.errors import DecodeError
-from invalidator.messages import EVERYTHING, Invalidation, Kind, RejectReason, Target
+from invalidator.messages import EVERYTHING, Invalidation, Keys, Kind, RejectReason, Target
 
 if TYPE_CHECKING:
-    from collections.abc import Container
+    from collections.abc import Container, Sequence
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _GLOB = re.compile(r"[*?\[]")
+_CONTROL_BEYOND_ASCII = re.compile(r"[\x80-\x9f]")
+_SUSPECT = bytes([*range(0x20), 0x7F, *b"*?["])
+"""Bytes that are in no bare key that is a key and nothing else: controls, of which one stands between two keys."""
 _BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*+"|[\[\]{}]', re.DOTALL)
 DEEPEST = 32
 """Levels of nesting that a payload may have."""
@@ -29,9 +32,10 @@ _LISTS: tuple[tuple[str, Kind], ...] = (
     ("patterns", "pattern"),
     ("urls", "url"),
 )
+_MARKS = {name: b'"%s"' % name.encode() for name, _ in _LISTS}
 
 
-class Envelope(msgspec.Struct, frozen=True):
+class Envelope(msgspec.Struct, frozen=True, gc=False):
     """The JSON object of the contract. Where a publisher's language writes an absent text as null, it is absent.
 
     So is any other thing in the place of a text that only says more about the message. `hops` is none of these: who
@@ -55,7 +59,7 @@ class Envelope(msgspec.Struct, frozen=True):
     hops: int | None = None
 
 
-class _Outermost(Envelope, frozen=True):
+class _Outermost(Envelope, frozen=True, gc=False):
     """What most payloads are; with `specversion` it is a CloudEvent after all, and nothing else in it counts."""
 
     specversion: str | None = None
@@ -69,6 +73,7 @@ class CloudEvent(msgspec.Struct, frozen=True):
 
 
 _outermost = msgspec.json.Decoder(_Outermost, strict=True)
+_outermosts = msgspec.json.Decoder(list[_Outermost], strict=True)
 _cloud_event = msgspec.json.Decoder(CloudEvent, strict=True)
 
 
@@ -85,6 +90,27 @@ def decode(payload: bytes, allow: Container[Kind], max_payload: int) -> Invalida
     if payload[0] == 0x7B:
         return _decode_json(payload, allow)
     return _decode_bare(payload, allow)
+
+
+def decode_keys(payloads: Sequence[bytes], allow: Container[Kind], max_payload: int) -> Keys | None:
+    """What all of these ask for, if each is a bare key that is sound: one look at all costs less than one at each.
+
+    None if one of them may be something else, or is to be rejected: then `decode` tells which, and why.
+    """
+    if "key" not in allow or len(max(payloads, key=len, default=b"")) > max_payload:
+        return None  # before anything is made of what may be huge
+    joined = b"\n".join(payloads)
+    if joined[:1] == b"{" or b"\n{" in joined or not all(payloads):
+        return None
+    if len(joined.translate(None, _SUSPECT)) != len(joined) - len(payloads) + 1:
+        return None  # more is suspect than what stands between them
+    try:
+        text = joined.decode()
+    except UnicodeDecodeError:
+        return None
+    if not text.isascii() and _CONTROL_BEYOND_ASCII.search(text):
+        return None
+    return Keys(text.split("\n"))
 
 
 def _decode_bare(payload: bytes, allow: Container[Kind]) -> Invalidation:
@@ -113,17 +139,34 @@ def _from_glob(text: str) -> Target:
 def _decode_json(payload: bytes, allow: Container[Kind]) -> Invalidation:
     envelope = _parse(payload)
     if envelope.v != 1:
-        raise DecodeError("version", str(envelope.v), _message(envelope, (), ()))
-    targets, rejected = _targets(envelope, allow)
-    message = _message(envelope, targets, rejected)
+        raise DecodeError("version", str(envelope.v), message_of(envelope, ()))
+    targets: tuple[Target, ...] | Keys
+    rejected: tuple[RejectReason, ...] = ()
+    if _names_keys_alone(envelope) and "key" in allow and all(envelope.keys) and _is_plain(payload):
+        targets = Keys(envelope.keys)
+    else:
+        targets, rejected = _targets(envelope, allow)
+    message = message_of(envelope, targets, rejected)
     if not targets:
         raise DecodeError(rejected[0] if rejected else "no_target", message=message)
     return message
 
 
-def _message(envelope: Envelope, targets: tuple[Target, ...], rejected: tuple[RejectReason, ...]) -> Invalidation:
+def _names_keys_alone(envelope: Envelope) -> bool:
+    return not (envelope.tags or envelope.prefixes or envelope.patterns or envelope.urls or envelope.all)
+
+
+def _is_plain(payload: bytes) -> bool:
+    # No text of it holds a control character then, nor half of a surrogate pair: raw ones are no JSON, but for DEL.
+    return payload.isascii() and b"\\" not in payload and b"\x7f" not in payload
+
+
+def message_of(
+    envelope: Envelope, targets: tuple[Target, ...] | Keys | None = None, rejected: tuple[RejectReason, ...] = ()
+) -> Invalidation:
+    """What an envelope says; with all of its keys, unless these are its targets."""
     return Invalidation(
-        targets=targets,
+        targets=Keys(envelope.keys) if targets is None else targets,
         soft=envelope.soft,
         id=envelope.id or "",
         ts=envelope.ts,
@@ -173,7 +216,7 @@ def _read(payload: bytes) -> Envelope:
         raise DecodeError("shape", "a CloudEvent without data")
     if not (event.specversion or "").startswith("1."):
         raise DecodeError("version", "CloudEvents 1.0 is what we read")
-    _refuse_twins(payload, event.data, "specversion", "data")
+    _refuse_twins(payload, event.data, b'"specversion"', b'"data"')
     return event.data
 
 
@@ -188,11 +231,11 @@ def _depth(payload: bytes) -> int:
     return deepest
 
 
-def _refuse_twins(payload: bytes, envelope: Envelope, *further: str) -> None:
+def _refuse_twins(payload: bytes, envelope: Envelope, *further: bytes) -> None:
     # A parser keeps one of two members with the same name, and the targets of the other would be lost without a word.
     # Counting a name is cheap and may cry wolf, as a key may be called "tags"; then the slow way decides.
-    suspects = [*further, *(name for name, _ in _LISTS if getattr(envelope, name))]
-    if all(payload.count(b'"%s"' % name.encode()) == 1 for name in suspects) and b"\\u" not in payload:
+    suspects = [*further, *(_MARKS[name] for name, _ in _LISTS if getattr(envelope, name))]
+    if all(payload.count(mark) == 1 for mark in suspects) and b"\\u" not in payload:
         return
     if _names_twice(payload):
         raise DecodeError("ambiguous", "a name stands twice in one object")
@@ -252,3 +295,34 @@ def _is_text(value: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def decode_envelopes(payloads: Sequence[bytes], allow: Container[Kind], max_payload: int) -> Sequence[Envelope] | None:
+    """What all of these say, if each is an envelope of sound keys that asks for nothing more: parsed in one go.
+
+    None if one of them may be something else, or is to be rejected. Each has one `{`, where it begins, and all of them
+    together are a list of as many objects: so no two of them, whatever they hold, were read as one.
+    """
+    if "key" not in allow or len(max(payloads, key=len)) > max_payload:
+        return None  # before anything is made of what may be huge
+    joined, count = b",".join(payloads), len(payloads)
+    if joined.count(b"{") != count or not all(payload.startswith(b"{") for payload in payloads):
+        return None
+    # One list in each is its keys: nothing in it is deep, and no name for targets stands in it twice. Where "keys" is
+    # also the text of something, `decode` looks at every name, and may find another one twice.
+    if joined.count(b"[") != count or joined.count(_MARKS["keys"]) != count or not _is_plain(joined):
+        return None
+    try:
+        envelopes = _outermosts.decode(b"[%b]" % joined)
+    except (msgspec.DecodeError, RecursionError):
+        return None
+    return envelopes if len(envelopes) == count and all(map(_asks_for_keys_alone, envelopes)) else None
+
+
+def _asks_for_keys_alone(envelope: _Outermost) -> bool:
+    # If there are keys, they are the one list that it has.
+    if envelope.all or envelope.soft or envelope.reply is not None or envelope.journal is not None:
+        return False
+    if envelope.hops or envelope.specversion:
+        return False
+    return envelope.v == 1 and bool(envelope.keys) and "" not in envelope.keys

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 from invalidator.messages import Gap
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from invalidator.channel import LaneReport
     from invalidator.messages import Invalidation
@@ -67,16 +67,13 @@ class PubSub:
 
     trouble = ("", "")
 
-    def __init__(
-        self, dispatcher: Dispatcher, is_repeat: Callable[[Invalidation, float], bool], *, flush_on_start: bool
-    ) -> None:
+    def __init__(self, dispatcher: Dispatcher, *, flush_on_start: bool) -> None:
         self._dispatcher = dispatcher
-        self._is_repeat = is_repeat
         self._flush_on_start = flush_on_start
 
     def heard(self, invalidations: Sequence[Invalidation], now: float) -> None:
         """See Delivery."""
-        self._dispatcher.dispatch([one for one in invalidations if not self._is_repeat(one, now)], now)
+        self._dispatcher.dispatch(invalidations, now)
 
     def gap(self, gap: Gap, now: float) -> None:
         """See Delivery."""

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from invalidator.errors import DecodeError
 from invalidator.messages import REJECT_REASONS, Invalidation, Message, RejectReason, Target
-from invalidator.pipeline.decoder import decode, refusal
+from invalidator.pipeline.decoder import decode, decode_envelopes, decode_keys, refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container
+    from collections.abc import Callable, Container, Sequence
 
     import pluggy
 
-    from invalidator.messages import Kind
+    from invalidator.messages import Keys, Kind
+    from invalidator.pipeline.decoder import Envelope
 
 
 def decoder(
@@ -44,6 +45,23 @@ def decoder(
             raise DecodeError("plugin", repr(error)) from error
 
     return through_plugins
+
+
+class InBulk(NamedTuple):
+    """What decodes many payloads at once, where all of them are of one sort; else it gives None: see decoder.py."""
+
+    keys: Callable[[Sequence[bytes]], Keys | None]
+    envelopes: Callable[[Sequence[bytes]], Sequence[Envelope] | None]
+
+
+def decoder_in_bulk(plugins: pluggy.PluginManager, allow: Container[Kind], max_payload: int) -> InBulk | None:
+    """The same as `decoder` for many; None where a plugin takes part, which is to see each payload."""
+    if plugins.hook.decode.get_hookimpls():
+        return None
+    return InBulk(
+        lambda payloads: decode_keys(payloads, allow, max_payload),
+        lambda payloads: decode_envelopes(payloads, allow, max_payload),
+    )
 
 
 def admitted(decoded: object, allow: Container[Kind]) -> Invalidation:

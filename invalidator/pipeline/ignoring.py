@@ -21,6 +21,11 @@ class Ignoring:
         self._names = frozenset(name for name in sources if not name.endswith("*"))
         self._beginnings = tuple(name[:-1] for name in sources if name.endswith("*"))
 
+    @property
+    def is_choosy(self) -> bool:
+        """Whether it matters where a message comes from."""
+        return bool(self._names or self._beginnings)
+
     def reason(self, message: Invalidation) -> IgnoreReason | None:
         """Why this message is not acted on; None if it is."""
         if message.hops >= MOST_HOPS:

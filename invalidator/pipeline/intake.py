@@ -11,19 +11,28 @@ from typing import TYPE_CHECKING
 
 from invalidator.errors import DecodeError
 from invalidator.logs import Logger, Occasionally
-from invalidator.messages import Invalidation, Message
+from invalidator.messages import Invalidation, Keys, Message, Messages
 from invalidator.pipeline.declined import Declined, place_in
-from invalidator.pipeline.repeats import Repeats
+from invalidator.pipeline.decoder import message_of
+from invalidator.pipeline.repeats import Repeats, key_of
 from invalidator.slots import clock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from invalidator.messages import IgnoreReason, RejectReason
+    from invalidator.pipeline.decoder import Envelope
+    from invalidator.pipeline.formats import InBulk
     from invalidator.pipeline.ignoring import Ignoring
     from invalidator.pipeline.tap import Tap
     from invalidator.reply import Outcome
     from invalidator.slots import WorkerSlots
+
+
+_FEW = 2
+"""Messages up to which to look at all of them at once costs more than to look at each."""
+_TOGETHER = 64
+"""Messages that are looked at together, where not all are bare keys: of a mixture, what is one stays cheap."""
 
 
 class Intake:
@@ -44,6 +53,8 @@ class Intake:
         log: Logger,
     ) -> None:
         self._decode = decode
+        self._in_bulk: InBulk | None = None
+        self._is_only_way = False
         self._ignoring = ignoring
         self._given_up = given_up
         self._gave_up = given_up()
@@ -55,12 +66,53 @@ class Intake:
         self._log = log
         self._seldom = Occasionally(10.0)
 
-    def take(self, messages: Iterable[Message]) -> list[Invalidation]:
-        """What these ask for."""
+    def hear_alone(self, in_bulk: InBulk | None) -> None:
+        """Messages come on no other way, so that none need be known by itself once it was taken: repeats end here."""
+        self._is_only_way = True
+        self._in_bulk = in_bulk
+
+    def take(self, messages: Messages) -> list[Invalidation]:
+        """What these ask for. Those that ask for keys and no more than that become one Invalidation, many at once."""
+        if self._in_bulk and len(messages) > _FEW and not self._tap.on:  # who looks on is to see each message
+            invalidations = self._many(self._in_bulk, messages, len(messages))
+        else:
+            invalidations = self._one_by_one(messages)
+        self._slots.add("received", len(messages))
+        self._slots.last_message(time.time())
+        return invalidations
+
+    def _many(self, bulk: InBulk, messages: Messages, size: int) -> list[Invalidation]:
+        invalidations: list[Invalidation] = []
+        for start in range(0, len(messages), size):
+            part = messages[start : start + size]
+            if (keys := bulk.keys(part.payloads)) is not None:
+                invalidations.append(Invalidation(keys))
+            elif (envelopes := bulk.envelopes(part.payloads)) is not None and not self._may_ignore(envelopes):
+                invalidations.append(Invalidation(self._new_keys(envelopes, clock())))
+            elif size > _TOGETHER:
+                invalidations += self._many(bulk, part, _TOGETHER)
+            else:
+                invalidations += self._one_by_one(part)
+        return invalidations
+
+    def _may_ignore(self, envelopes: Iterable[Envelope]) -> bool:
+        return self._ignoring.is_choosy and any(envelope.source for envelope in envelopes)
+
+    def _new_keys(self, envelopes: Sequence[Envelope], now: float) -> Keys:
+        if not self._repeats.all_new([_key_of(one) for one in envelopes if one.id], now):
+            envelopes = [one for one in envelopes if not self.is_repeat(message_of(one), now)]
+        if all(len(one.keys) == 1 for one in envelopes):
+            return Keys([one.keys[0] for one in envelopes], [one.ts for one in envelopes])
+        names = [key for one in envelopes for key in one.keys]
+        return Keys(names, [one.ts for one in envelopes for _ in one.keys])
+
+    def _one_by_one(self, messages: Iterable[Message]) -> list[Invalidation]:
+        taken = self._decoded(messages)
+        return [one for one in taken if not self.is_repeat(one, clock())] if self._is_only_way else taken
+
+    def _decoded(self, messages: Iterable[Message]) -> list[Invalidation]:
         invalidations = []
-        received = 0
         for message in messages:
-            received += 1
             try:
                 invalidation = self._decode(message)
             except DecodeError as error:
@@ -80,8 +132,6 @@ class Intake:
                 self._tap.heard(message, invalidation)
             for reason in invalidation.rejected:
                 self.reject(reason, message, f"one target: {reason}")
-        self._slots.add("received", received)
-        self._slots.last_message(time.time())
         return invalidations
 
     def read(self, message: Message, at: str, *, again: bool) -> Invalidation | None:
@@ -137,3 +187,10 @@ class Intake:
         if held is not None:
             channel = message.channel.decode("utf-8", "backslashreplace")
             self._log.warning("message.rejected", reason=reason, channel=channel, detail=detail, held_back=held)
+
+
+def _key_of(envelope: Envelope) -> int:
+    """The same as that of its Invalidation in Repeats, which is not made for it."""
+    keys = envelope.keys
+    targets = (("key", keys[0]),) if len(keys) == 1 else tuple([("key", key) for key in keys])
+    return key_of(envelope.id or "", hash((targets, False, envelope.source or "")))

@@ -49,7 +49,7 @@ def make_delivery(
     # The setting spares a cache at a deploy; it says nothing of what was missed since a crash.
     flush_on_start = spec.flush_on_start or before.is_restart
     if spec.delivery == "pubsub":
-        return PubSub(dispatcher, intake.is_repeat, flush_on_start=flush_on_start)
+        return PubSub(dispatcher, flush_on_start=flush_on_start)
     settings, name = topology.redis_of(spec), topology.journal.stream
     setups = {lane.backend: _setup(topology, lane) for lane in spec.backends}
     file = CursorFile(topology.supervisor.state_dir, spec.name, log)

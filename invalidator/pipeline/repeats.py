@@ -5,12 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from invalidator.messages import Invalidation
 
 WINDOW = 60.0
 """Seconds for which a message is known, at least; at most twice as long."""
 MOST = 100_000
-"""Messages that are known. With more in a window, the oldest are forgotten, and purged for twice."""
+"""Messages that are known, and what one turn brings more. With more in a window, the oldest are forgotten, and purged
+for twice."""
 
 _MASK = (1 << 64) - 1
 
@@ -38,11 +41,8 @@ class Repeats:
         """Whether it has come before. If not, it is known from now on."""
         if not message.id:
             return False
-        if now - self._turned >= self._window or len(self._now) >= self._most:
-            self._turn(now)
-        # Hashes of texts are keyed anew in each process: nobody can make two of them meet.
-        content = hash((message.targets, message.soft, message.source)) & _MASK
-        key = hash(message.id) << 64 | content
+        self._turn_if_due(now)
+        key = key_of(message.id, hash((message.targets, message.soft, message.source)))
         known = self._now.get(key)
         if known is None:
             known = self._before.get(key)
@@ -51,7 +51,27 @@ class Repeats:
             return False
         return not known or known != message.journal
 
+    def all_new(self, keys: Collection[int], now: float) -> bool:
+        """Whether none of these has come before, in no journal, and no two are one. Known from now on, if it is so."""
+        self._turn_if_due(now)
+        new = dict.fromkeys(keys, "")
+        known = (self._now.keys(), self._before.keys())  # of two views, the shorter is gone through
+        if len(new) < len(keys) or not all(map(new.keys().isdisjoint, known)):
+            return False
+        self._now.update(new)
+        return True
+
+    def _turn_if_due(self, now: float) -> None:
+        if now - self._turned >= self._window or len(self._now) >= self._most:
+            self._turn(now)
+
     def _turn(self, now: float) -> None:
         self._before = self._now if now - self._turned < 2 * self._window else {}
         self._now = {}
         self._turned = now
+
+
+def key_of(name: str, content: int) -> int:
+    """Of a message of this id, with the hash of all that it asks for and of its source."""
+    # Hashes of texts are keyed anew in each process: nobody can make two of them meet.
+    return hash(name) << 64 | content & _MASK

@@ -12,11 +12,16 @@ from typing import TYPE_CHECKING, Any
 import hiredis
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from invalidator.wire.connection import Link
 
 READS_AT_ONCE = 512
 LIMIT = 256 << 20
 """Bytes read and not yet parsed; at this bound we stop reading, and Redis decides."""
+
+NOT_YET = object()
+"""What the parser gives in the place of a reply that is not whole. Nothing equals it: a reply of 0 equals False."""
 
 
 class Inbox:
@@ -24,7 +29,7 @@ class Inbox:
 
     def __init__(self) -> None:
         self._chunks: deque[tuple[float, bytes]] = deque()
-        self._reader: Any = hiredis.Reader()
+        self._reader = _reader()
         self.size = 0
 
     @property
@@ -38,7 +43,7 @@ class Inbox:
 
     def begin(self) -> None:
         """The next bytes are those of a new connection. There are none of the old one left."""
-        self._reader = hiredis.Reader()
+        self._reader = _reader()
 
     def absorb(self, link: Link, now: float) -> bool:
         """Take in what there is; whether that was anything. Raises OSError, EOFError at the end of the stream."""
@@ -53,19 +58,22 @@ class Inbox:
             self.size += len(chunk)
         return some
 
-    def next(self) -> Any:
-        """The parser's `gets`, after it was given one more chunk; None if there is none.
+    def replies(self) -> Iterator[Iterator[Any]]:
+        """Chunk by chunk, the replies that are whole with it. Raises hiredis.HiredisError.
 
         The parser gets a chunk at a time: it moves all that it holds to the front again and again.
         """
-        if not self._chunks:
-            return None
-        _, chunk = self._chunks.popleft()
-        self.size -= len(chunk)
-        self._reader.feed(chunk)
-        return self._reader.gets
+        while self._chunks:
+            _, chunk = self._chunks.popleft()
+            self.size -= len(chunk)
+            self._reader.feed(chunk)
+            yield iter(self._reader.gets, NOT_YET)
 
     def forget(self) -> None:
         """What is left cannot be parsed."""
         self._chunks.clear()
         self.size = 0
+
+
+def _reader() -> Any:
+    return hiredis.Reader(notEnoughData=NOT_YET)

@@ -8,12 +8,13 @@ and that time is one Gap, however many attempts it took.
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING, Literal
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Literal
 
 import hiredis
 
 from invalidator.backoff import full_jitter
-from invalidator.messages import Gap, GapCause, Message
+from invalidator.messages import Gap, GapCause, Messages
 from invalidator.subscription.commands import PING, numbered_ping, pong, subscribe_command
 from invalidator.subscription.heartbeat import Path, Silence, Verdict
 from invalidator.subscription.inbox import Inbox
@@ -23,7 +24,7 @@ from invalidator.wire.connection import Connector, Link, Refused
 from invalidator.wire.identity import ECHO
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from invalidator.logs import Logger
     from invalidator.topology.models import RedisSettings
@@ -123,7 +124,7 @@ class Subscriber:
         """Subscribe before anything else is done, and wait so long for a connection. What comes is kept for `turn`."""
         self._pursue(now, patience)
 
-    def turn(self, now: float, *, hold: bool = False) -> Sequence[Gap | list[Message]]:
+    def turn(self, now: float, *, hold: bool = False) -> Sequence[Gap | Messages]:
         """Do what is due, and hand on what has arrived, in the order in which it did.
 
         `hold`: hand on nothing now. What arrives is kept, as bytes.
@@ -221,30 +222,34 @@ class Subscriber:
             # Until it is confirmed, the confirmation is what was asked for, and no other byte is an answer.
             self._silence.heard(now, sign=self.state == "live")
 
-    def _parse(self, now: float) -> Sequence[Gap | list[Message]]:
-        events: list[Gap | list[Message]] = []
-        messages: list[Message] = []
+    def _parse(self, now: float) -> Sequence[Gap | Messages]:
+        events: list[Any] = [Messages([], [])]
         try:
-            for _ in range(0 if self._holds else CHUNKS_AT_ONCE):
-                if (gets := self._inbox.next()) is None:
-                    break
-                while (reply := gets()) is not False:
-                    if type(reply) is list and len(reply) == 4 and reply[0] == b"pmessage":
-                        messages.append(Message(reply[2], reply[3]))
-                    elif type(reply) is list and len(reply) == 3 and reply[0] == b"message":
-                        if self._proof and reply[1] == self._channel:
-                            self._proof.heard(reply[2])
-                        else:
-                            messages.append(Message(reply[1], reply[2]))
-                    elif gap := self._control(reply, now):
-                        events += [messages, gap] if messages else [gap]
-                        messages = []
+            for replies in islice(self._inbox.replies(), 0 if self._holds else CHUNKS_AT_ONCE):
+                self._sort(replies, events, now)
         except hiredis.HiredisError as error:
             self._inbox.forget()
             self._lose("disconnect", now, f"garbage: {error}")
-        if self._overhears:  # a pattern so wide hears every worker's echoes, too
-            messages = [message for message in messages if not message.channel.startswith(ECHO.encode())]
-        return [*events, messages] if messages else events
+        return [event for event in events if event]
+
+    def _sort(self, replies: Iterable[Any], events: list[Any], now: float) -> None:
+        # The last of the events is always Messages. A million in a second come here: nothing is made of each of them.
+        channels, payloads = events[-1].channels, events[-1].payloads
+        for reply in replies:
+            if type(reply) is list and len(reply) == 4 and reply[0] == b"pmessage":
+                # A pattern so wide hears every worker's echoes, too.
+                if not (self._overhears and reply[2].startswith(ECHO.encode())):
+                    channels.append(reply[2])
+                    payloads.append(reply[3])
+            elif type(reply) is list and len(reply) == 3 and reply[0] == b"message":
+                if self._proof and reply[1] == self._channel:
+                    self._proof.heard(reply[2])
+                else:
+                    channels.append(reply[1])
+                    payloads.append(reply[2])
+            elif gap := self._control(reply, now):
+                events += [gap, Messages([], [])]
+                channels, payloads = events[-1].channels, events[-1].payloads
 
     def _control(self, reply: object, now: float) -> Gap | None:
         """A reply that is no message: a confirmation, a pong, or a reason to give this connection up."""

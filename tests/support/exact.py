@@ -14,7 +14,7 @@ from invalidator.journal.keeper import Keeper
 from invalidator.journal.stream import Stream
 from invalidator.lanes.policy import Policy
 from invalidator.logs import get_logger
-from invalidator.messages import KINDS, Gap, Message
+from invalidator.messages import KINDS, Gap, Messages
 from invalidator.pipeline.decoder import decode
 from invalidator.pipeline.dispatcher import Dispatcher
 from invalidator.pipeline.ignoring import Ignoring
@@ -140,7 +140,7 @@ class Process:
         text = payload(*keys)
         if journal:
             text = text[:-1] + f', "journal": "{journal}"}}'
-        self.delivery.heard(self._intake.take([Message(CHANNEL.encode(), text.encode())]), clock())
+        self.delivery.heard(self._intake.take(Messages([CHANNEL.encode()], [text.encode()])), clock())
 
     def turn(self) -> None:
         self.gaps += self.delivery.turn(clock())

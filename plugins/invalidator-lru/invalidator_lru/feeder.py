@@ -58,9 +58,9 @@ class Feeder:
     ) -> None:
         """When this returns, no reader serves any of these from memory any more. Raises TableError without a table."""
         table = self._opened()
-        words, key_slot, stamp = table.words, table.key_slot, stamps.next()
-        for key in keys:
-            words[key_slot(key)] = stamp
+        words, stamp = table.words, stamps.next()
+        for slot in table.key_slots(tuple(keys)):
+            words[slot] = stamp
         for tag in tags:
             words[table.tag_slot(tag)] = stamp
         for prefix in prefixes:

@@ -533,3 +533,10 @@ def test_a_purge_without_a_table_is_a_failure_that_may_pass(tmp_path: Path) -> N
     with pytest.raises(BackendError):
         backend.connect()
     backend.close()
+
+
+@given(st.lists(st.text(max_size=6), max_size=6), st.sampled_from(["", "\n", "\udc80"]))
+def test_many_keys_have_the_slots_that_each_has(keys: list[str], odd: str) -> None:
+    table = Table(memoryview(bytes(8)).cast("Q"), 1 << 16, (0, 0))
+    keys = [key + odd for key in keys]
+    assert table.key_slots(keys) == [table.key_slot(key) for key in keys]
