@@ -12,7 +12,7 @@ import os
 import struct
 import threading
 import time
-from bisect import bisect_left
+from bisect import bisect_right
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -38,10 +38,11 @@ STARTING, READY, STOPPING = 0, 1, 2
 
 PURGE_BOUNDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """Upper bounds of the buckets of both histograms, seconds."""
+_ALL_BOUNDS = (*PURGE_BOUNDS, float("inf"))
 
 
 def _histogram(name: str) -> tuple[str, ...]:
-    return (*(f"{name}:{bound:g}" for bound in (*PURGE_BOUNDS, float("inf"))), f"{name}:sum_ns")
+    return (*(f"{name}:{bound:g}" for bound in _ALL_BOUNDS), f"{name}:sum_ns")
 
 
 WORKER_WORDS: tuple[str, ...] = (
@@ -67,24 +68,23 @@ BACKEND_WORDS: tuple[str, ...] = (
     *ENDS,
     "pending",
     "pending_unjournaled",
-    "breakers_open",
-    "breaker_since_ns",
     "last_purge_ns",
-    "last_failure_ns",
     *(f"failed:{reason}" for reason in FAILURE_REASONS),
     *(f"flush:{cause}" for cause in FLUSH_CAUSES),
     *_histogram("purge"),
     *_histogram("propagation"),
 )
-LATEST = frozenset({"last_message_ns", "last_purge_ns", "last_failure_ns"})
+LATEST = frozenset({"last_message_ns", "last_purge_ns"})
 """Wall nanoseconds at which something last happened: a successor goes on from there."""
-BACKEND_GAUGES = frozenset({"pending", "pending_unjournaled", "breakers_open", "breaker_since_ns"})
-"""`pending_unjournaled` is how many of the pending at most stand in no journal, in a worker that reads one.
-`breakers_open` counts lanes, half-open ones too; `breaker_since_ns` has the earliest of them in wall nanoseconds."""
-GAUGES = BACKEND_GAUGES | {"beat_ns", "state", "subscribed_until_ns", "server", "flushes_after", "version"}
+GAUGES = frozenset({
+    "beat_ns", "state", "subscribed_until_ns", "server", "flushes_after", "version", "pending", "pending_unjournaled",
+})  # fmt: skip
+"""`pending_unjournaled` is how many of the pending at most stand in no journal, in a worker that reads one."""
 
 _WORKER_AT = {name: index for index, name in enumerate(WORKER_WORDS)}
 _BACKEND_AT = {name: index for index, name in enumerate(BACKEND_WORDS)}
+_LAST_PURGE = _BACKEND_AT["last_purge_ns"]
+_FIRST_BUCKET = {name: _BACKEND_AT[f"{name}:{PURGE_BOUNDS[0]:g}"] for name in ("purge", "propagation")}
 _BACKEND_FORMAT = f"={len(BACKEND_WORDS)}Q"
 _PATIENCE = 0.05
 """Seconds to wait for a writer in the middle of a write: it may have lost its processor, or be stopped, or dead."""
@@ -191,37 +191,26 @@ class BackendSlots:
     def __init__(self, words: memoryview[int]) -> None:
         self._words = words
         self._lock = threading.Lock()
-        self._breakers: dict[object, float] = {}
 
     def add(
         self,
         changes: Mapping[str, int],
         purge: float | None = None,
         propagation: Iterable[float] = (),
-        last: Mapping[str, float] | None = None,
+        last_purge: float = 0.0,
     ) -> None:
         """Add to words by name (less than 0 too), and observe durations in seconds; readers see all of it or none.
 
-        `last` are wall seconds of what has happened, by name of the word that tells when it last did.
+        `last_purge` is the wall second of one that has just been done; 0.0: none was.
         """
         with self._writing() as words:
             for name, count in changes.items():
                 words[_BACKEND_AT[name]] += count
-            for name, at in (last or {}).items():
-                words[_BACKEND_AT[name]] = max(words[_BACKEND_AT[name]], int(at * 1e9))
+            words[_LAST_PURGE] = max(words[_LAST_PURGE], int(last_purge * 1e9))
             if purge is not None:
-                self._observe("purge", purge)
-            for seconds in propagation:
-                self._observe("propagation", seconds)
-
-    def breaker(self, lane: object, since: float) -> None:
-        """This lane's circuit breaker opened at this wall second; 0.0: it is closed."""
-        with self._writing() as words:
-            self._breakers.pop(lane, None)
-            if since:
-                self._breakers[lane] = since
-            words[_BACKEND_AT["breakers_open"]] = len(self._breakers)
-            words[_BACKEND_AT["breaker_since_ns"]] = int(min(self._breakers.values(), default=0.0) * 1e9)
+                self._observe("purge", [purge])
+            if propagation:
+                self._observe("propagation", propagation)
 
     @contextmanager
     def _writing(self) -> Iterator[memoryview[int]]:
@@ -230,13 +219,20 @@ class BackendSlots:
             yield self._words
             self._words[0] += 1
 
-    def _observe(self, histogram: str, seconds: float) -> None:
+    def _observe(self, histogram: Literal["purge", "propagation"], durations: Iterable[float]) -> None:
+        ordered = sorted(durations)
+        total = sum(ordered)
         # A publisher's clock may run ahead, or say anything at all: it must not overflow a word, which would raise.
-        seconds = min(max(0.0, seconds), _LONGEST_OBSERVED)
-        first = _BACKEND_AT[f"{histogram}:{PURGE_BOUNDS[0]:g}"]
-        self._words[first + bisect_left(PURGE_BOUNDS, seconds)] += 1
-        total = first + len(PURGE_BOUNDS) + 1
-        self._words[total] = (self._words[total] + int(seconds * 1e9)) & _WORD_MASK
+        if not (total < _LONGEST_OBSERVED and ordered and ordered[0] >= 0.0):
+            ordered = sorted(min(max(0.0, duration), _LONGEST_OBSERVED) for duration in ordered)
+            total = sum(ordered)
+        words, first, before = self._words, _FIRST_BUCKET[histogram], 0
+        for place, bound in enumerate(_ALL_BOUNDS):
+            upto = bisect_right(ordered, bound)
+            words[first + place] += upto - before
+            before = upto
+        at = first + len(_ALL_BOUNDS)
+        words[at] = (words[at] + int(total * 1e9)) & _WORD_MASK
 
 
 @lru_cache(maxsize=8)

@@ -99,15 +99,11 @@ def test_counters_go_on_when_a_worker_is_restarted_and_what_was_pending_is_accou
 
 def test_two_processes_of_one_worker_are_one_sum_and_its_gauges_make_sense() -> None:
     one, other = Region(["b"]), Region(["b", "new"])
-    for region, since in ((one, 7.0), (other, 3.0)):
-        slots = region.backend("b")
-        slots.add({"received": 5, "purged": 2, "pending": 3})
-        slots.breaker("node", since)
+    for region in (one, other):
+        region.backend("b").add({"received": 5, "purged": 2, "pending": 3})
     words = Totals().plus([one.snapshot(), other.snapshot()], ["b"]).backends
 
     assert (words["b"]["received"], words["b"]["purged"], words["b"]["pending"]) == (10, 4, 6)
-    assert words["b"]["breakers_open"] == 1, "it is one server that rests, whoever gives it a rest"
-    assert words["b"]["breaker_since_ns"] == 3_000_000_000
     assert set(words) == {"b", "new"}, "what only one of them has counts too"
 
 

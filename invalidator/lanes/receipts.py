@@ -53,14 +53,14 @@ class Receipts:
         changes |= {f"failed:{reason}": 1 for reason in {failure.reason for failure in result.failures}}
         if batch.cause and is_done(result):
             changes[f"flush:{batch.cause}"] = 1
-        last = {}
-        tried = was_tried(receipt)
+        tried, purged_at = was_tried(receipt), 0.0
         if result.failures:
-            self.last_failure = last["last_failure_ns"] = wall
+            self.last_failure = wall
             self.failure = result.failures[0]
         elif tried:
-            self.last_ok = last["last_purge_ns"] = wall
-        self._slots.add(changes, purge=receipt.seconds if tried else None, propagation=propagation, last=last)
+            self.last_ok = purged_at = wall
+        took = receipt.seconds if tried else None
+        self._slots.add(changes, purge=took, propagation=propagation, last_purge=purged_at)
         self._break(pending.breaker.opened is not None, wall)
         if tried:
             self._say(receipt)
@@ -69,7 +69,6 @@ class Receipts:
         if is_open == bool(self.opened):
             return
         self.opened = wall if is_open else 0.0
-        self._slots.breaker(self, self.opened)
         if is_open and self.failure:
             self._log.warning("breaker.opened", reason=self.failure.reason, detail=self.failure.detail)
         elif not is_open:

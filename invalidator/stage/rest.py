@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from invalidator.screen.words import is_well
 from invalidator.slots import ENDS
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ def at_rest(status: Status | None) -> object | None:
     A heartbeat's interval and its deadline are such a while: what was published before has come by then, or the
     connection that it should have come by is known to be dead.
     """
-    if status is None or any(worker.state != "RUNNING" or not worker.subscribed for worker in status.workers):
+    if status is None or not all(map(is_well, status.workers)):
         return None
     lanes = [lane for worker in status.workers for lane in worker.lanes]
     if any(lane.pending or lane.flush_owed or lane.breaker != "closed" for lane in lanes):

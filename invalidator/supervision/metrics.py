@@ -84,10 +84,6 @@ class Totals:
             if live:
                 _add(words, live)
                 words["pending"] += live["pending"]
-                # Two processes may have a breaker open for one server; who looks at it wants to know of servers.
-                words["breakers_open"] = max(words["breakers_open"], live["breakers_open"])
-                since = [since for since in (words["breaker_since_ns"], live["breaker_since_ns"]) if since]
-                words["breaker_since_ns"] = min(since, default=0)
         return words
 
 
