@@ -44,6 +44,7 @@ class Proxy:
         self._open = asyncio.Event()
         self._open.set()
         self._delay = self._jitter = 0.0
+        self._chance = random.Random()  # of its own thread: the module's belongs to whoever has seeded it
         listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = listener.getsockname()[1]
         self.address = f"127.0.0.1:{self.port}"
@@ -171,7 +172,7 @@ class Proxy:
         deliverer = asyncio.create_task(self._deliver(line, under_way, writer))
         try:
             while chunk := await reader.read(_CHUNK):
-                late = self._delay + random.uniform(-self._jitter, self._jitter)
+                late = self._delay + self._chance.uniform(-self._jitter, self._jitter)
                 await under_way.put((self._loop.time() + late, chunk))
             await under_way.put((0.0, b""))
             await deliverer
