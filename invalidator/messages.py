@@ -1,7 +1,7 @@
 """What travels through a worker: a Message becomes an Invalidation, a Batch, a PurgeResult and a Receipt.
 
-Everything here is an immutable value without behaviour. Times are seconds: `ts` on the publisher's wall clock (used for
-metrics alone), every other one on the monotonic clock of this host.
+Everything here is a value that nobody changes once it is handed on. Times are seconds: `ts` on the publisher's wall
+clock (used for metrics alone), every other one on the monotonic clock of this host.
 """
 
 from __future__ import annotations

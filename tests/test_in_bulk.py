@@ -26,7 +26,9 @@ from invalidator.lanes.policy import Policy
 from invalidator.lanes.tiers import Order
 from invalidator.logs import get_logger
 from invalidator.messages import KINDS, Gap, Keys, Message, Messages
-from invalidator.pipeline.decoder import decode, decode_envelopes, decode_keys, message_of
+from invalidator.pipeline.bulk import decode_envelopes, decode_keys
+from invalidator.pipeline.decoder import decode
+from invalidator.pipeline.envelope import message_of
 from invalidator.pipeline.formats import InBulk, decoder_in_bulk
 from invalidator.pipeline.ignoring import Ignoring
 from invalidator.pipeline.intake import Intake

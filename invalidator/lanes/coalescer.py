@@ -67,7 +67,7 @@ class Pending:
         """Take targets in. Returns those for which there is no room, and no flush to stand for them: end them."""
         backlog = self._backlog
         policy = self.policy
-        if not (backlog.fresh.hard or backlog.fresh.soft):
+        if not backlog.fresh:
             self._gathered = now + policy.window
         stamp = Stamp(ts, self.heard, journaled)
         spoils = policy.journal and not journaled  # what it becomes one with does not come again by itself
@@ -80,7 +80,7 @@ class Pending:
                 self.ends["coalesced"] += 1
                 if spoils:
                     backlog.join(name, stamp, soft=soft)
-            elif room > 0 or name in backlog.fresh.soft or self._makes_room(target, now):
+            elif room > 0 or name in backlog.fresh.soft or self._makes_room(now):
                 room -= 1
                 if backlog.fresh.put(name, stamp, soft=soft):
                     self.ends["coalesced"] += 1
@@ -292,7 +292,7 @@ class Pending:
     def _purged(self, targets: Stamps, now: float, *, soft: bool) -> None:
         """For those that purge once more."""
 
-    def _makes_room(self, target: Target, now: float, count: int = 1) -> bool:
+    def _makes_room(self, now: float, count: int = 1) -> bool:
         """Whether there is room for so many more, if need be after the flush has taken the place of what it covers."""
         if self._kept() + count <= self.policy.limit:
             return True

@@ -83,7 +83,7 @@ class Ordered(Pending):
             waits = self._held.is_waiting(target)
             if not waits and self._refuses(stamp, 1 + again):
                 continue
-            if waits or self._makes_room(target, now, 1 + again):
+            if waits or self._makes_room(now, 1 + again):
                 room = self._kept() < self.policy.limit
                 self.received += self._held.settle(target, word, stamp, soft=soft, again=again, room=room)
             else:
@@ -220,7 +220,7 @@ class Ordered(Pending):
         for target in targets:
             self.received += 1
             owed = 0 if self.alone else self._owed[target.kind]
-            if self._held.is_waiting(target) or self._makes_room(target, now):
+            if self._held.is_waiting(target) or self._makes_room(now):
                 self.ends["coalesced"] += not self._held.add(target, owed, self.heard, stamp, soft=soft, now=now)
             else:
                 self._held.forget(owed, self.heard)
@@ -275,7 +275,7 @@ class Ordered(Pending):
         if self._refuses(stamp, 1):
             return []
         self.received += 1
-        if not self._makes_room(target, now):
+        if not self._makes_room(now):
             return [] if self._turn_away(target, stamp, now) else [target]
         self._put([(target, soft, stamp)], now)
         return []
@@ -292,7 +292,7 @@ class Ordered(Pending):
             if self._rebounds.was_echo(target) or self._backlog.fresh.has(name, soft=soft):
                 continue
             self.received += 1
-            if self._makes_room(target, now):
+            if self._makes_room(now):
                 self.ends["coalesced"] += self._rebounds.add(target, now, stamp, soft=soft)
             elif not self._turn_away(target, self._own_stamp, now):
                 self.ends["lost"] += 1

@@ -13,67 +13,18 @@ import msgspec
 
 from invalidator.errors import DecodeError
 from invalidator.messages import EVERYTHING, Invalidation, Keys, Kind, RejectReason, Target
+from invalidator.pipeline.envelope import LISTS, MARKS, CloudEvent, Envelope, Outermost, is_plain, message_of
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Sequence
+    from collections.abc import Container
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _GLOB = re.compile(r"[*?\[]")
-_CONTROL_BEYOND_ASCII = re.compile(r"[\x80-\x9f]")
-_SUSPECT = bytes([*range(0x20), 0x7F, *b"*?["])
-"""Bytes that are in no bare key that is a key and nothing else: controls, of which one stands between two keys."""
 _BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*+"|[\[\]{}]', re.DOTALL)
 DEEPEST = 32
 """Levels of nesting that a payload may have."""
-_LISTS: tuple[tuple[str, Kind], ...] = (
-    ("keys", "key"),
-    ("tags", "tag"),
-    ("prefixes", "prefix"),
-    ("patterns", "pattern"),
-    ("urls", "url"),
-)
-_MARKS = {name: b'"%s"' % name.encode() for name, _ in _LISTS}
 
-
-class Envelope(msgspec.Struct, frozen=True, gc=False):
-    """The JSON object of the contract. Where a publisher's language writes an absent text as null, it is absent.
-
-    So is any other thing in the place of a text that only says more about the message. `hops` is none of these: who
-    overlooks it passes a message on in a circle.
-    """
-
-    v: int = 1
-    id: str | None = None
-    ts: float | None = None
-    source: str | None = None
-    keys: tuple[str, ...] = ()
-    tags: tuple[str, ...] = ()
-    prefixes: tuple[str, ...] = ()
-    patterns: tuple[str, ...] = ()
-    urls: tuple[str, ...] = ()
-    all: bool = False
-    soft: bool = False
-    reply: object = None
-    journal: object = None
-    traceparent: object = None
-    hops: int | None = None
-
-
-class _Outermost(Envelope, frozen=True, gc=False):
-    """What most payloads are; with `specversion` it is a CloudEvent after all, and nothing else in it counts."""
-
-    specversion: str | None = None
-
-
-class CloudEvent(msgspec.Struct, frozen=True):
-    """An envelope in an envelope. Beside these two it may have attributes of any name, `tags` for one, and any type."""
-
-    specversion: str | None = None
-    data: Envelope | None = None
-
-
-_outermost = msgspec.json.Decoder(_Outermost, strict=True)
-_outermosts = msgspec.json.Decoder(list[_Outermost], strict=True)
+_outermost = msgspec.json.Decoder(Outermost, strict=True)
 _cloud_event = msgspec.json.Decoder(CloudEvent, strict=True)
 
 
@@ -90,27 +41,6 @@ def decode(payload: bytes, allow: Container[Kind], max_payload: int) -> Invalida
     if payload[0] == 0x7B:
         return _decode_json(payload, allow)
     return _decode_bare(payload, allow)
-
-
-def decode_keys(payloads: Sequence[bytes], allow: Container[Kind], max_payload: int) -> Keys | None:
-    """What all of these ask for, if each is a bare key that is sound: one look at all costs less than one at each.
-
-    None if one of them may be something else, or is to be rejected: then `decode` tells which, and why.
-    """
-    if "key" not in allow or len(max(payloads, key=len, default=b"")) > max_payload:
-        return None  # before anything is made of what may be huge
-    joined = b"\n".join(payloads)
-    if joined[:1] == b"{" or b"\n{" in joined or not all(payloads):
-        return None
-    if len(joined.translate(None, _SUSPECT)) != len(joined) - len(payloads) + 1:
-        return None  # more is suspect than what stands between them
-    try:
-        text = joined.decode()
-    except UnicodeDecodeError:
-        return None
-    if not text.isascii() and _CONTROL_BEYOND_ASCII.search(text):
-        return None
-    return Keys(text.split("\n"))
 
 
 def _decode_bare(payload: bytes, allow: Container[Kind]) -> Invalidation:
@@ -142,7 +72,7 @@ def _decode_json(payload: bytes, allow: Container[Kind]) -> Invalidation:
         raise DecodeError("version", str(envelope.v), message_of(envelope, ()))
     targets: tuple[Target, ...] | Keys
     rejected: tuple[RejectReason, ...] = ()
-    if _names_keys_alone(envelope) and "key" in allow and all(envelope.keys) and _is_plain(payload):
+    if _names_keys_alone(envelope) and "key" in allow and all(envelope.keys) and is_plain(payload):
         targets = Keys(envelope.keys)
     else:
         targets, rejected = _targets(envelope, allow)
@@ -154,33 +84,6 @@ def _decode_json(payload: bytes, allow: Container[Kind]) -> Invalidation:
 
 def _names_keys_alone(envelope: Envelope) -> bool:
     return not (envelope.tags or envelope.prefixes or envelope.patterns or envelope.urls or envelope.all)
-
-
-def _is_plain(payload: bytes) -> bool:
-    # No text of it holds a control character then, nor half of a surrogate pair: raw ones are no JSON, but for DEL.
-    return payload.isascii() and b"\\" not in payload and b"\x7f" not in payload
-
-
-def message_of(
-    envelope: Envelope, targets: tuple[Target, ...] | Keys | None = None, rejected: tuple[RejectReason, ...] = ()
-) -> Invalidation:
-    """What an envelope says; with all of its keys, unless these are its targets."""
-    return Invalidation(
-        targets=Keys(envelope.keys) if targets is None else targets,
-        soft=envelope.soft,
-        id=envelope.id or "",
-        ts=envelope.ts,
-        source=envelope.source or "",
-        reply=_text(envelope.reply),
-        journal=_text(envelope.journal),
-        traceparent=_text(envelope.traceparent),
-        rejected=rejected,
-        hops=envelope.hops or 0,
-    )
-
-
-def _text(value: object) -> str:
-    return value if isinstance(value, str) else ""
 
 
 def _parse(payload: bytes) -> Envelope:
@@ -234,7 +137,7 @@ def _depth(payload: bytes) -> int:
 def _refuse_twins(payload: bytes, envelope: Envelope, *further: bytes) -> None:
     # A parser keeps one of two members with the same name, and the targets of the other would be lost without a word.
     # Counting a name is cheap and may cry wolf, as a key may be called "tags"; then the slow way decides.
-    suspects = [*further, *(_MARKS[name] for name, _ in _LISTS if getattr(envelope, name))]
+    suspects = [*further, *(MARKS[name] for name, _ in LISTS if getattr(envelope, name))]
     if all(payload.count(mark) == 1 for mark in suspects) and b"\\u" not in payload:
         return
     if _names_twice(payload):
@@ -258,7 +161,7 @@ def _names_twice(payload: bytes) -> bool:
 def _targets(envelope: Envelope, allow: Container[Kind]) -> tuple[tuple[Target, ...], tuple[RejectReason, ...]]:
     accepted: list[Target] = []
     rejected: list[RejectReason] = []
-    for name, kind in _LISTS:
+    for name, kind in LISTS:
         for value in getattr(envelope, name):
             target = Target(kind, value)
             refused = refusal(target, allow)
@@ -295,34 +198,3 @@ def _is_text(value: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def decode_envelopes(payloads: Sequence[bytes], allow: Container[Kind], max_payload: int) -> Sequence[Envelope] | None:
-    """What all of these say, if each is an envelope of sound keys that asks for nothing more: parsed in one go.
-
-    None if one of them may be something else, or is to be rejected. Each has one `{`, where it begins, and all of them
-    together are a list of as many objects: so no two of them, whatever they hold, were read as one.
-    """
-    if "key" not in allow or len(max(payloads, key=len)) > max_payload:
-        return None  # before anything is made of what may be huge
-    joined, count = b",".join(payloads), len(payloads)
-    if joined.count(b"{") != count or not all(payload.startswith(b"{") for payload in payloads):
-        return None
-    # One list in each is its keys: nothing in it is deep, and no name for targets stands in it twice. Where "keys" is
-    # also the text of something, `decode` looks at every name, and may find another one twice.
-    if joined.count(b"[") != count or joined.count(_MARKS["keys"]) != count or not _is_plain(joined):
-        return None
-    try:
-        envelopes = _outermosts.decode(b"[%b]" % joined)
-    except (msgspec.DecodeError, RecursionError):
-        return None
-    return envelopes if len(envelopes) == count and all(map(_asks_for_keys_alone, envelopes)) else None
-
-
-def _asks_for_keys_alone(envelope: _Outermost) -> bool:
-    # If there are keys, they are the one list that it has.
-    if envelope.all or envelope.soft or envelope.reply is not None or envelope.journal is not None:
-        return False
-    if envelope.hops or envelope.specversion:
-        return False
-    return envelope.v == 1 and bool(envelope.keys) and "" not in envelope.keys

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from invalidator.errors import DecodeError
 from invalidator.messages import REJECT_REASONS, Invalidation, Message, RejectReason, Target
-from invalidator.pipeline.decoder import decode, decode_envelopes, decode_keys, refusal
+from invalidator.pipeline.bulk import decode_envelopes, decode_keys
+from invalidator.pipeline.decoder import decode, refusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Sequence
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     import pluggy
 
     from invalidator.messages import Keys, Kind
-    from invalidator.pipeline.decoder import Envelope
+    from invalidator.pipeline.envelope import Envelope
 
 
 def decoder(
@@ -48,7 +49,7 @@ def decoder(
 
 
 class InBulk(NamedTuple):
-    """What decodes many payloads at once, where all of them are of one sort; else it gives None: see decoder.py."""
+    """What decodes many payloads at once, where all of them are of one sort; else it gives None: see bulk.py."""
 
     keys: Callable[[Sequence[bytes]], Keys | None]
     envelopes: Callable[[Sequence[bytes]], Sequence[Envelope] | None]

@@ -13,7 +13,7 @@ from invalidator.errors import DecodeError
 from invalidator.logs import Logger, Occasionally
 from invalidator.messages import Invalidation, Keys, Message, Messages
 from invalidator.pipeline.declined import Declined, place_in
-from invalidator.pipeline.decoder import message_of
+from invalidator.pipeline.envelope import message_of
 from invalidator.pipeline.repeats import Repeats, key_of
 from invalidator.slots import clock
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from invalidator.messages import IgnoreReason, RejectReason
-    from invalidator.pipeline.decoder import Envelope
+    from invalidator.pipeline.envelope import Envelope
     from invalidator.pipeline.formats import InBulk
     from invalidator.pipeline.ignoring import Ignoring
     from invalidator.pipeline.tap import Tap

@@ -71,7 +71,7 @@ class Repeats:
         self._turned = now
 
 
-def key_of(name: str, content: int) -> int:
+def key_of(id_: str, content: int) -> int:
     """Of a message of this id, with the hash of all that it asks for and of its source."""
     # Hashes of texts are keyed anew in each process: nobody can make two of them meet.
-    return hash(name) << 64 | content & _MASK
+    return hash(id_) << 64 | content & _MASK

@@ -1,0 +1,78 @@
+"""Decoded, many at once: a turn's payloads, where all of them are of the commonest sort. Pure.
+
+What one look at all cannot tell is left to `decode`, which looks at each: the two never differ in what they make of it.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from invalidator.messages import Keys
+from invalidator.pipeline.envelope import MARKS, Outermost, is_plain
+
+if TYPE_CHECKING:
+    from collections.abc import Container, Sequence
+
+    from invalidator.messages import Kind
+    from invalidator.pipeline.envelope import Envelope
+
+_CONTROL_BEYOND_ASCII = re.compile(r"[\x80-\x9f]")
+_SUSPECT = bytes([*range(0x20), 0x7F, *b"*?["])
+"""Bytes that are in no bare key that is a key and nothing else: controls, of which one stands between two keys."""
+
+_outermosts = msgspec.json.Decoder(list[Outermost], strict=True)
+
+
+def decode_keys(payloads: Sequence[bytes], allow: Container[Kind], max_payload: int) -> Keys | None:
+    """What all of these ask for, if each is a bare key that is sound: one look at all costs less than one at each.
+
+    None if one of them may be something else, or is to be rejected: then `decode` tells which, and why.
+    """
+    if "key" not in allow or len(max(payloads, key=len, default=b"")) > max_payload:
+        return None  # before anything is made of what may be huge
+    joined = b"\n".join(payloads)
+    if joined[:1] == b"{" or b"\n{" in joined or not all(payloads):
+        return None
+    if len(joined.translate(None, _SUSPECT)) != len(joined) - len(payloads) + 1:
+        return None  # more is suspect than what stands between them
+    try:
+        text = joined.decode()
+    except UnicodeDecodeError:
+        return None
+    if not text.isascii() and _CONTROL_BEYOND_ASCII.search(text):
+        return None
+    return Keys(text.split("\n"))
+
+
+def decode_envelopes(payloads: Sequence[bytes], allow: Container[Kind], max_payload: int) -> Sequence[Envelope] | None:
+    """What all of these say, if each is an envelope of sound keys that asks for nothing more: parsed in one go.
+
+    None if one of them may be something else, or is to be rejected. Each has one `{`, where it begins, and all of them
+    together are a list of as many objects: so no two of them, whatever they hold, were read as one.
+    """
+    if "key" not in allow or len(max(payloads, key=len)) > max_payload:
+        return None  # before anything is made of what may be huge
+    joined, count = b",".join(payloads), len(payloads)
+    if joined.count(b"{") != count or not all(payload.startswith(b"{") for payload in payloads):
+        return None
+    # One list in each is its keys: nothing in it is deep, and no name for targets stands in it twice. Where "keys" is
+    # also the text of something, `decode` looks at every name, and may find another one twice.
+    if joined.count(b"[") != count or joined.count(MARKS["keys"]) != count or not is_plain(joined):
+        return None
+    try:
+        envelopes = _outermosts.decode(b"[%b]" % joined)
+    except (msgspec.DecodeError, RecursionError):
+        return None
+    return envelopes if len(envelopes) == count and all(map(_asks_for_keys_alone, envelopes)) else None
+
+
+def _asks_for_keys_alone(envelope: Outermost) -> bool:
+    # If there are keys, they are the one list that it has.
+    if envelope.all or envelope.soft or envelope.reply is not None or envelope.journal is not None:
+        return False
+    if envelope.hops or envelope.specversion:
+        return False
+    return envelope.v == 1 and bool(envelope.keys) and "" not in envelope.keys
