@@ -77,7 +77,7 @@ class AwayDuringCrash(HangingMemcached):
         run = self.scene.run
         wait_until(lambda: run.metrics().value("invalidator_pending", backend=self.kind) > 50, 10, run.logs)
         self.scene.under_load(2.0)  # long enough that a cursor which moved too early is on the disk
-        victim = run.pids()[list(LANES).index("stores")]
+        victim = run.pids_by_name()["stores"]
         os.kill(victim, signal.SIGKILL)
         wait_until(lambda: victim not in run.pids() and len(run.pids()) == len(LANES), 20, run.logs)
 
