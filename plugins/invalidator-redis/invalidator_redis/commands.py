@@ -45,7 +45,8 @@ def escape_glob(text: str) -> str:
 
 def encodable(values: Sequence[str]) -> tuple[Sequence[str], list[str]]:
     """Those that can be written in UTF-8, and those that cannot: JSON can spell half of a character."""
-    if not _HALF.search("".join(values)):
+    text = "".join(values)
+    if text.isascii() or not _HALF.search(text):
         return values, []
     return [value for value in values if not _HALF.search(value)], [value for value in values if _HALF.search(value)]
 

@@ -6,6 +6,7 @@ This is the only file here that touches what redis-py does not promise to keep: 
 from __future__ import annotations
 
 import select
+import ssl
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -24,7 +25,6 @@ from invalidator_redis.refusals import refusal
 
 if TYPE_CHECKING:
     import socket
-    import ssl
     from collections.abc import Sequence
     from pathlib import Path
 
@@ -39,7 +39,6 @@ RedisConnection = Any
 """redis-py's own: a redis.Connection of one of its kinds, which is untyped where we need it."""
 
 _READ_SIZE = 1 << 16
-_SEND_SIZE = 1 << 18
 _NOT_YET = object()
 
 
@@ -52,6 +51,9 @@ class Connection:
         self._connection = _open(options, self._patience(deadline))
         self._socket: socket.socket | ssl.SSLSocket = self._connection._sock  # noqa: SLF001
         try:
+            # With a timeout, Python would ask the kernel three times for each read: it sets the timeout, waits, reads.
+            # Each of them lets go of the interpreter, and gets it back when the loop that hears messages lets go.
+            self._socket.setblocking(False)
             self._introduce(deadline)
         except BaseException:
             self.close()
@@ -59,9 +61,7 @@ class Connection:
 
     def is_idle(self) -> bool:
         """Whether it is open and nothing has arrived. Anything else, a goodbye included, makes it useless."""
-        poll = select.poll()
-        poll.register(self._socket, select.POLLIN)
-        return not poll.poll(0)
+        return not _ready(self._socket, select.POLLIN, 0.0)
 
     def ask(self, commands: Sequence[Command], deadline: float) -> list[Reply]:
         """One reply to each command, in their order; errors are among them. Raises BackendError."""
@@ -106,23 +106,45 @@ class Connection:
     def _send(self, wire: bytes, deadline: float) -> None:
         unsent = memoryview(wire)
         while unsent:
-            self._socket.settimeout(self._patience(deadline))
-            unsent = unsent[self._socket.send(unsent[:_SEND_SIZE]) :]
+            self._patience(deadline)  # who is always ready is not waited for, and must not go on for ever either
+            try:
+                unsent = unsent[self._socket.send(unsent) :]
+            except (BlockingIOError, ssl.SSLWantWriteError):
+                self._wait(select.POLLOUT, deadline)
+            except ssl.SSLWantReadError:
+                self._wait(select.POLLIN, deadline)
 
     def _receive(self, replies: list[Reply], deadline: float) -> None:
-        self._socket.settimeout(self._patience(deadline))
-        data = self._socket.recv(_READ_SIZE)
+        self._patience(deadline)
+        try:  # before it waits: TLS may hold what the kernel has no more, and in a busy process the answer is there
+            data = self._socket.recv(_READ_SIZE)
+        except (BlockingIOError, ssl.SSLWantReadError):
+            self._wait(select.POLLIN, deadline)
+            return
+        except ssl.SSLWantWriteError:
+            self._wait(select.POLLOUT, deadline)
+            return
         if not data:
             raise BackendError("closed", "the server closed the connection")
         self._reader.feed(data)
         while (reply := self._reader.gets()) is not _NOT_YET:
             replies.append(reply)
 
+    def _wait(self, events: int, deadline: float) -> None:
+        if not _ready(self._socket, events, self._patience(deadline)):
+            raise BackendError("timeout", "no answer in time")
+
     def _patience(self, deadline: float) -> float:
         remaining = deadline - time.monotonic()
         if remaining <= 0:
             raise BackendError("timeout", "the deadline has passed")
         return min(remaining, self._timeout)
+
+
+def _ready(connection: socket.socket | ssl.SSLSocket, events: int, seconds: float) -> bool:
+    poll = select.poll()
+    poll.register(connection, events)
+    return bool(poll.poll(seconds * 1000))
 
 
 def _open(options: RedisOptions, patience: float) -> RedisConnection:
