@@ -455,6 +455,20 @@ def test_tls_is_spoken_with_who_is_trusted_and_with_nobody_else(certificate: Pat
             client.close()
 
 
+def test_several_requests_go_through_tls_together(certificate: Path) -> None:
+    def together(talk: Conversation) -> None:
+        for size in (1, 2, 4):
+            for _ in range(size):
+                talk.read_until(END)
+            talk.send(OK * size)
+        talk.read_all()
+
+    with RecordingServer(together) as server, tls_in_front_of(server, certificate) as port:
+        client = Client(parse_origin(f"https://127.0.0.1:{port}"), ca_file=certificate, connections=1, pipeline=4)
+        assert told(ask(client, *["/a"] * 7)) == [200] * 7
+        client.close()
+
+
 def test_tls_with_a_server_that_speaks_none_fails_in_time(certificate: Path) -> None:
     with talking(RecordingServer(lambda talk: talk.send(OK)), "https", ca_file=certificate) as client:
         assert told(ask(client, "/a")) == ["unreachable"]

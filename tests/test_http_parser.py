@@ -96,7 +96,7 @@ def test_what_is_no_response_is_refused(name: str) -> None:
 def test_a_body_may_end_with_the_connection() -> None:
     data = message("HTTP/1.1 200 OK", b"all of it")
     assert parse(data) is None
-    assert parse(data, end=True) == Response(200, (), b"all of it", reusable=False)
+    assert parse(data, end=True) == Response(200, b"", b"all of it", reusable=False)
 
 
 @pytest.mark.parametrize("data", [b"", b"HTTP/1.1 2", message("HTTP/1.1 200 OK\nContent-Length: 5", b"1234")])

@@ -46,6 +46,12 @@ def test_an_encoded_text_is_safe_ascii_and_decodes_to_itself(text: str) -> None:
     assert unquote(encoded, errors="strict") == text
 
 
+@given(st.text(alphabet="aZ9._~-:/", max_size=12))
+def test_what_most_keys_are_made_of_is_judged_by_its_segments_and_left_as_it_is(text: str) -> None:
+    assert bool(hazard(text)) == bool({".", ".."} & set(text.split("/")))
+    assert encode(text) == text
+
+
 @given(st.text())
 def test_whatever_is_not_refused_has_no_dot_segment_however_often_it_is_decoded(text: str) -> None:
     path = "/" + encode(text)

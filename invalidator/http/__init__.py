@@ -16,8 +16,9 @@ from invalidator.http.client import Client
 from invalidator.http.connection import Timeouts
 from invalidator.http.exchange import Answer
 from invalidator.http.origin import Origin, parse_authority, parse_origin
-from invalidator.http.parser import Limits, Response, ResponseParser
+from invalidator.http.parser import ResponseParser
 from invalidator.http.request import Request, check_header, encode_request
+from invalidator.http.response import Limits, Response
 from invalidator.http.safety import encode, hazard
 from invalidator.http.urls import Url, parse_url
 from invalidator.http.verdict import retry_after, verdict

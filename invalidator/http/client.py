@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 from invalidator.http.connection import Timeouts
 from invalidator.http.exchange import Answer, Exchange
-from invalidator.http.parser import Limits
+from invalidator.http.glance import Glance
 from invalidator.http.pool import Pool
+from invalidator.http.response import Limits
 
 if TYPE_CHECKING:
     import ssl
@@ -26,17 +27,22 @@ class Client:
         origin: Origin,
         *,
         connections: int = 8,
+        pipeline: int = 1,
         timeouts: Timeouts | None = None,
         limits: Limits | None = None,
         ca_file: Path | None = None,
     ) -> None:
-        """`ca_file`: trust these certificates instead of the system's. Raises OSError if it cannot be read."""
+        """`pipeline`: how many requests without a body may wait for their answers on one connection.
+
+        `ca_file`: trust these certificates instead of the system's. Raises OSError if it cannot be read.
+        """
         self.origin = origin
         self._pool = Pool(
             origin,
             size=connections,
+            pipeline=pipeline,
             timeouts=timeouts or Timeouts(),
-            limits=limits or Limits(),
+            glance=Glance(limits or Limits()),
             context=_tls(ca_file) if origin.scheme == "https" else None,
         )
 
@@ -44,7 +50,8 @@ class Client:
         """Send all requests and wait for the answer of each, by `deadline` (monotonic seconds); in their order.
 
         A request that cannot be encoded safely is not sent: its answer is a BackendError `unsafe`. Requests may reach
-        the server in any order, and twice if a kept connection turns out to be stale: they must be idempotent.
+        the server in any order, and again if a kept connection turns out to be stale, or ends before their turn came:
+        they must be idempotent.
         """
         return Exchange(self._pool, requests, deadline).run()
 

@@ -6,19 +6,20 @@ import os
 import socket
 import ssl
 from dataclasses import dataclass
-from enum import Enum, auto
 from errno import EINPROGRESS
 from selectors import EVENT_READ, EVENT_WRITE
 from typing import TYPE_CHECKING
 
 from invalidator.errors import BackendError
-from invalidator.http.parser import Limits, Response, ResponseParser
+from invalidator.http.parser import ResponseParser
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
+    from invalidator.http.glance import Glance
     from invalidator.http.origin import Origin
     from invalidator.http.resolver import Address
+    from invalidator.http.response import Response
 
 _READ_SIZE = 64 * 1024
 _NEVER = float("inf")
@@ -34,14 +35,8 @@ class Timeouts:
     total: float = 5.0
 
 
-class _Phase(Enum):
-    DIALLING = auto()
-    HANDSHAKE = auto()
-    READY = auto()
-
-
 class Connection:
-    """Carries one request at a time. Any BackendError from here means: close it, its state is unknown."""
+    """Carries the requests of one `start` at a time. Any BackendError from here: close it, its state is unknown."""
 
     def __init__(
         self,
@@ -49,65 +44,59 @@ class Connection:
         addresses: Sequence[Address],
         context: ssl.SSLContext | None,
         timeouts: Timeouts,
-        limits: Limits,
+        glance: Glance,
         now: float,
     ) -> None:
+        self.ready = False
+        """Whether it stands. A failure before that says nothing about any request: none was sent."""
         self.served = 0
         """How many answers have come over it."""
         self.reusable = True
-        """Whether it may carry another request after its latest answer."""
+        """Whether it may carry other requests after its latest answer."""
+        self.together = 1
+        """How many requests the latest `start` began."""
         self.wants = EVENT_WRITE
         """What to wait for, as a mask for a selector."""
+        self.due = now + timeouts.connect
+        """When patience ends (monotonic seconds)."""
         self._origin = origin
         self._addresses = list(addresses)
         self._context = context
         self._timeouts = timeouts
-        self._limits = limits
-        self._phase = _Phase.DIALLING
-        self._dial_due = now + timeouts.connect
-        self._read_due = self._total_due = _NEVER
+        self._glance = glance
+        self._total_due = _NEVER
+        self._owed = 0
+        self._head = False
+        self._begun = False
         self._parser: ResponseParser | None = None
         self._unsent = memoryview(b"")
         self.sock = self._dial()
 
     @property
-    def ready(self) -> bool:
-        """Whether it stands. A failure before that says nothing about any request: none was sent."""
-        return self._phase is _Phase.READY
-
-    @property
-    def due(self) -> float:
-        """When patience ends (monotonic seconds)."""
-        return min(self._read_due, self._total_due) if self.ready else self._dial_due
-
-    @property
     def stale(self) -> bool:
         """Whether the request was the first to learn that the server had hung up long ago: it may be sent once more."""
-        return self.served > 0 and self._parser is not None and not self._parser.started
+        return self.served > 0 and self._owed > 0 and not self._begun
 
-    def start(self, wire: bytes, now: float, *, head: bool = False) -> None:
-        """Begin a request (`head`: it is a HEAD); it goes out as soon as the connection stands."""
-        self._parser = ResponseParser(head=head, limits=self._limits)
+    def start(self, wire: bytes, now: float, *, count: int = 1, head: bool = False) -> None:
+        """Begin so many requests (`head`: it is a HEAD); they go out as soon as the connection stands."""
+        self._owed = self.together = count
+        self._head = head
+        self._begun, self._parser = False, None
         self._unsent = memoryview(wire)
         if self.ready:
             self._begin(now)
 
-    def advance(self, now: float) -> Response | None:
-        """Do what the socket is ready for. Gives the answer once it is complete. Raises BackendError."""
-        if self._phase is _Phase.DIALLING:
-            self._dialled()
-        if self._phase is _Phase.HANDSHAKE:
-            self._shake()
-        if not self.ready:
-            return None
-        if self._parser is None:
+    def advance(self, now: float) -> Iterable[Response]:
+        """Do what the socket is ready for. Gives the answers that are complete, in order. Raises BackendError."""
+        if self.ready and self._owed:
+            if self._unsent:
+                self._send()
+            return self._receive(now)
+        if self.ready:
             self._idle()
-            return None
-        if self._total_due == _NEVER:
+        elif self._establish():
             self._begin(now)
-            return None
-        self._send()
-        return self._receive(now, self._parser)
+        return ()
 
     def late(self) -> BackendError:
         """The error for a connection whose patience has ended."""
@@ -134,6 +123,13 @@ class Connection:
             fault = os.strerror(code)
         raise BackendError("unreachable", f"{self._origin}: {fault}")
 
+    def _establish(self) -> bool:
+        if isinstance(self.sock, ssl.SSLSocket):
+            self._shake(self.sock)
+        else:
+            self._dialled()
+        return self.ready
+
     def _dialled(self) -> None:
         if code := self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
             if not self._addresses:
@@ -142,20 +138,19 @@ class Connection:
             self.sock = self._dial()
             return
         if self._context is None:
-            self._phase = _Phase.READY
+            self.ready = True
             return
         try:
-            self.sock = self._context.wrap_socket(
+            self.sock = sock = self._context.wrap_socket(
                 self.sock, do_handshake_on_connect=False, server_hostname=self._origin.host
             )
         except OSError as error:
             raise BackendError("unreachable", f"{self._origin}: TLS: {error}") from error
-        self._phase = _Phase.HANDSHAKE
+        self._shake(sock)
 
-    def _shake(self) -> None:
-        assert isinstance(self.sock, ssl.SSLSocket)  # noqa: S101 - for the type: only TLS has this phase
+    def _shake(self, sock: ssl.SSLSocket) -> None:
         try:
-            self.sock.do_handshake()
+            sock.do_handshake()
         except ssl.SSLWantReadError:
             self.wants = EVENT_READ
         except ssl.SSLWantWriteError:
@@ -163,13 +158,16 @@ class Connection:
         except OSError as error:
             raise BackendError("unreachable", f"{self._origin}: TLS: {error}") from error
         else:
-            self._phase = _Phase.READY
+            self.ready = True
             self.wants = EVENT_READ
 
     def _begin(self, now: float) -> None:
         self._total_due = now + self._timeouts.total
-        self._read_due = now + self._timeouts.read
+        self._patience(now)
         self._send()
+
+    def _patience(self, now: float) -> None:
+        self.due = min(now + self._timeouts.read, self._total_due)
 
     def _send(self) -> None:
         self.wants = EVENT_READ
@@ -187,31 +185,61 @@ class Connection:
                 return
             self._unsent = self._unsent[sent:]
 
-    def _receive(self, now: float, parser: ResponseParser) -> Response | None:
+    def _receive(self, now: float) -> Iterator[Response]:
         while True:
             try:
                 data = self.sock.recv(_READ_SIZE)
             except (BlockingIOError, ssl.SSLWantReadError):
-                return None
+                return
             except ssl.SSLWantWriteError:
                 self.wants = EVENT_READ | EVENT_WRITE
-                return None
+                return
             except OSError as error:
                 raise BackendError("closed", f"{self._origin}: {error.strerror or error}") from error
-            self._read_due = now + self._timeouts.read
-            response = parser.feed(data) if data else parser.end()
-            if response is not None:
-                return self._answered(response, surplus=parser.surplus or not data)
-            if not (isinstance(self.sock, ssl.SSLSocket) and self.sock.pending()):
-                return None
+            for response in self._read(data) if data else (self._end(),):
+                self.served += 1
+                self._owed -= 1
+                self._begun, self._parser = False, None
+                # An answer has its time from when it is its turn.
+                self._total_due = now + self._timeouts.total
+                yield response
+            if not self._owed:
+                self._rest()
+                return
+            self._patience(now)
+            if not (self.reusable and isinstance(self.sock, ssl.SSLSocket) and self.sock.pending()):
+                return
 
-    def _answered(self, response: Response, *, surplus: bool) -> Response:
-        self.reusable = response.reusable and not surplus and not self._unsent
-        self.served += 1
-        self._parser = None
+    def _read(self, data: bytes) -> Iterator[Response]:
+        """The answers that these bytes complete; what is left of them is the beginning of the next."""
+        place = 0
+        while self._owed and self.reusable and place < len(data):
+            seen = self._glance.at(data, place) if not (self._begun or self._head) else None
+            if seen is not None:
+                place = seen.end
+                yield seen.response
+                continue
+            self._begun = True
+            parser = self._parser = self._parser or ResponseParser(head=self._head, limits=self._glance.limits)
+            response = parser.feed(data[place:])
+            if response is None:
+                return
+            data, place = parser.surplus, 0
+            self.reusable = response.reusable
+            yield response
+        if place < len(data):
+            self.reusable = False  # nobody asked for that
+
+    def _end(self) -> Response:
+        self.reusable = False
+        if self._parser is None:
+            raise BackendError("closed", f"{self._origin}: the connection ended before the response did")
+        return self._parser.end()
+
+    def _rest(self) -> None:
+        self.reusable = self.reusable and not self._unsent
         self._unsent = memoryview(b"")
-        self._read_due = self._total_due = _NEVER
-        return response
+        self._total_due = self.due = _NEVER
 
     def _idle(self) -> None:
         """Readable without a request: TLS may have something to say, HTTP has not."""

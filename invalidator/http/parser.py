@@ -7,49 +7,19 @@ next to the wrong request. Bounded, because the other end may be anybody's error
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from invalidator.errors import BackendError
+from invalidator.http.response import HEAD, TEXT, Limits, Response
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_TEXT = rb"[\t\x20-\x7e\x80-\xff]*"
-_HEAD = re.compile(
-    rb"HTTP/1\.([01]) ([1-9]\d\d)(?: " + _TEXT + rb")?((?:\r\n[!#$%&'*+.^_`|~0-9A-Za-z-]+:" + _TEXT + rb")*)"
-)
 _LENGTH = re.compile(r"[0-9]{1,15}", re.ASCII)
-_CHUNK = re.compile(rb"([0-9A-Fa-f]{1,12})(?:[ \t]*;" + _TEXT + rb")?")
+_CHUNK = re.compile(rb"([0-9A-Fa-f]{1,12})(?:[ \t]*;" + TEXT + rb")?")
 _START = b"HTTP/1."
 _MAX_CHUNK_LINE = 256
 _MAX_INTERIM = 8
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """Bytes: a head (or the trailers) longer than `head` is an error; of a body no more than `body` is read."""
-
-    head: int = 16 * 1024
-    body: int = 64 * 1024
-
-
-@dataclass(frozen=True, slots=True)
-class Response:
-    """A final answer. Header names are lower case. `reusable`: the connection may carry another request.
-
-    `truncated`: the body went on beyond the limit and was left unread.
-    """
-
-    status: int
-    headers: tuple[tuple[str, str], ...] = ()
-    body: bytes = b""
-    reusable: bool = True
-    truncated: bool = False
-
-    def header(self, name: str) -> str:
-        """The first value of a header (name in lower case), or ""."""
-        return next((value for known, value in self.headers if known == name), "")
 
 
 class ResponseParser:
@@ -57,8 +27,6 @@ class ResponseParser:
 
     def __init__(self, *, head: bool = False, limits: Limits | None = None) -> None:
         """`head`: this answers a HEAD request, and has no body whatever its headers say."""
-        self.started = False
-        """Whether any byte has arrived."""
         self._head_only = head
         self._limits = limits or Limits()
         self._buffer = bytearray()
@@ -71,13 +39,12 @@ class ResponseParser:
         self._step: Callable[[], bool] = self._read_head
 
     @property
-    def surplus(self) -> bool:
-        """Whether bytes came after the end of the response, which nobody asked for."""
-        return bool(self._buffer)
+    def surplus(self) -> bytes:
+        """What came after the end of the response."""
+        return bytes(self._buffer)
 
     def feed(self, data: bytes) -> Response | None:
         """Take bytes; give the response once it is complete. Raises BackendError `protocol` for what is no HTTP/1.1."""
-        self.started = self.started or bool(data)
         self._buffer += data
         done = self._response is not None
         while not done:
@@ -98,21 +65,22 @@ class ResponseParser:
             if not self._buffer.startswith(_START[: len(self._buffer)]):
                 raise _garbage("is not HTTP/1.1")
             return self._wait(self._limits.head, "has too long a head")
-        match = _HEAD.fullmatch(bytes(self._buffer[:end]))
+        match = HEAD.fullmatch(bytes(self._buffer[:end]))
         if match is None:
             raise _garbage("has a malformed head")
         del self._buffer[: end + 4]
-        status, headers = int(match[2]), _headers(match[3])
-        if status >= 200:
-            self._begin(status, headers, minor=match[1])
+        response = Response(int(match[2]), match[3])
+        if response.status >= 200:
+            self._begin(response, minor=match[1])
             return True
         self._interim += 1
-        if status == 101 or self._interim > _MAX_INTERIM:
+        if response.status == 101 or self._interim > _MAX_INTERIM:
             raise _garbage("has an interim answer that nobody asked for")
         return True
 
-    def _begin(self, status: int, headers: tuple[tuple[str, str], ...], *, minor: bytes) -> None:
+    def _begin(self, response: Response, *, minor: bytes) -> None:
         """Decide how the body ends."""
+        headers = response.headers
         lengths = [value for name, value in headers if name == "content-length"]
         codings = [value for name, value in headers if name == "transfer-encoding"]
         options = {word.strip().lower() for name, value in headers if name == "connection" for word in value.split(",")}
@@ -121,8 +89,8 @@ class ResponseParser:
             raise _garbage("is ambiguous about its length")
         if lengths and not _LENGTH.fullmatch(lengths[0]):
             raise _garbage("has a malformed length")
-        self._partial = Response(status, headers, reusable=reusable)
-        if self._head_only or status in {204, 304}:
+        self._partial = response._replace(reusable=reusable)
+        if self._head_only or response.status in {204, 304}:
             self._finish()
         elif codings:
             self._step = self._read_chunk_size
@@ -130,7 +98,7 @@ class ResponseParser:
             self._left = int(lengths[0])
             self._step = self._read_sized
         else:
-            self._partial = replace(self._partial, reusable=False)
+            self._partial = self._partial._replace(reusable=False)
             self._step = self._read_until_end
 
     def _read_sized(self) -> bool:
@@ -205,17 +173,12 @@ class ResponseParser:
         del self._buffer[: len(part)]
         self._left -= len(part)
         if self._left and len(part) == room:
-            self._partial = replace(self._partial, reusable=False, truncated=True)
+            self._partial = self._partial._replace(reusable=False, truncated=True)
             self._finish()
 
     def _finish(self) -> Response:
-        self._response = replace(self._partial, body=bytes(self._body))
+        self._response = self._partial._replace(body=bytes(self._body))
         return self._response
-
-
-def _headers(block: bytes) -> tuple[tuple[str, str], ...]:
-    pairs = (line.partition(":") for line in block.decode("latin-1").split("\r\n")[1:])
-    return tuple((name.lower(), value.strip(" \t")) for name, _, value in pairs)
 
 
 def _garbage(what: str) -> BackendError:

@@ -16,14 +16,21 @@ _DOT_SEGMENT = re.compile(rb"(?:\A|" + _SLASH + rb")" + _DOT + rb"{1,2}(?=\Z|[;?
 _CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
 _DECODINGS = 4
 
+# What most keys are made of. A segment that does not begin with a dot is none, and without `%` nothing can be decoded.
+_UNRESERVED = re.compile(r"[0-9A-Za-z_~:/.-]*", re.ASCII)
+_SEGMENT = "[0-9A-Za-z_~:-][0-9A-Za-z_~:.-]*"
+_HARMLESS = re.compile(f"/?{_SEGMENT}(?:/{_SEGMENT})*/?", re.ASCII)
+
 
 def encode(text: str) -> str:
     """Percent-encoded UTF-8: all but unreserved characters, `/` and `:`. Raises ValueError where there is no UTF-8."""
-    return quote(text, safe="/:", errors="strict")
+    return text if _UNRESERVED.fullmatch(text) else quote(text, safe="/:", errors="strict")
 
 
 def hazard(path: str) -> str:
     """Why this path must not be sent, or "". It is looked at as it is, and as decoding it again and again shows it."""
+    if _HARMLESS.fullmatch(path):
+        return ""
     try:
         seen = path.encode()
     except UnicodeEncodeError:

@@ -35,6 +35,7 @@ class HttpBackend(Backend):
             origin,
             connections=options.connections,
             timeouts=Timeouts(timeouts.connect, timeouts.read, timeouts.total),
+            pipeline=options.pipeline,
             ca_file=options.ca_file if origin.scheme == "https" else None,
         )
 
@@ -44,13 +45,17 @@ class HttpBackend(Backend):
         if batch.attempt > 1:
             # Should one target make the server hang up, let it not always be in front of the same others.
             random.shuffle(calls)
-        answered = self._ask(calls, batch.deadline)
-        if suspects := [call for call, answer in answered if len(call.targets) > 1 and _is_rejected(answer)]:
+        asked = len(calls)
+        failed = self._ask(calls, batch.deadline)
+        if suspects := [call for call, answer in failed if len(call.targets) > 1 and _is_rejected(answer)]:
             alone = [single for call in suspects for single in self._planner.alone(call, soft=batch.soft)]
-            answered = [pair for pair in answered if pair[0] not in suspects]
-            answered += self._ask(alone, batch.deadline)
-        _raise_if_silent(answered, unsafe)
-        return PurgeResult((*unsafe, *_failures(answered)), _wait(answered, time.time()))
+            failed = [pair for pair in failed if pair[0] not in suspects]
+            failed += self._ask(alone, batch.deadline)
+            asked += len(alone) - len(suspects)
+        if not failed:
+            return PurgeResult(tuple(unsafe))
+        _raise_if_silent(failed, asked, unsafe)
+        return PurgeResult((*unsafe, *_failures(failed)), _wait(failed, time.time()))
 
     def connect(self) -> None:
         """Ask for `/` with HEAD: whatever it answers, something there speaks HTTP. Raises BackendError."""
@@ -72,24 +77,30 @@ class HttpBackend(Backend):
         self._client.close()
 
     def _ask(self, calls: Sequence[Call], deadline: float) -> list[tuple[Call, Answer]]:
-        return list(zip(calls, self._client.exchange([call.request for call in calls], deadline), strict=True))
+        """Those calls that did not purge what they were to, and why."""
+        answers = self._client.exchange([call.request for call in calls], deadline)
+        return [
+            (call, answer)
+            for call, answer in zip(calls, answers, strict=True)
+            if isinstance(answer, BackendError) or verdict(answer.status)
+        ]
 
 
 def _is_rejected(answer: Answer) -> bool:
     return isinstance(answer, Response) and verdict(answer.status) == ("rejected", False)
 
 
-def _raise_if_silent(answered: Sequence[tuple[Call, Answer]], unsafe: Sequence[Failure]) -> None:
+def _raise_if_silent(failed: Sequence[tuple[Call, Answer]], asked: int, unsafe: Sequence[Failure]) -> None:
     """One error says it all when nothing was answered, and costs the lane less than a failure for each target."""
-    errors = [answer for _, answer in answered if isinstance(answer, BackendError) and answer.retry]
-    if errors and len(errors) == len(answered) and not unsafe:
+    errors = [answer for _, answer in failed if isinstance(answer, BackendError) and answer.retry]
+    if errors and len(errors) == asked and not unsafe:
         raise errors[0]
 
 
-def _failures(answered: Iterable[tuple[Call, Answer]]) -> list[Failure]:
+def _failures(failed: Iterable[tuple[Call, Answer]]) -> list[Failure]:
     """At most one failure for each target; one that may be retried goes first, for the others would end the matter."""
     failures: dict[Target, Failure] = {}
-    for call, answer in answered:
+    for call, answer in failed:
         fault = _fault(answer)
         if fault is None:
             continue
@@ -107,12 +118,12 @@ def _fault(answer: Answer) -> BackendError | None:
     return BackendError(found[0], f"status {answer.status}", retry=found[1]) if found else None
 
 
-def _wait(answered: Iterable[tuple[Call, Answer]], now: float) -> float:
+def _wait(failed: Iterable[tuple[Call, Answer]], now: float) -> float:
     """The longest that any answer asks us to wait, in seconds."""
     return max(
         (
             retry_after(answer.header("retry-after"), now)
-            for _, answer in answered
+            for _, answer in failed
             if isinstance(answer, Response) and answer.status >= 400
         ),
         default=0.0,

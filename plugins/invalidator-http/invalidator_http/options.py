@@ -135,6 +135,9 @@ class HttpOptions(BackendOptions):
     )
     soft: Soft | None = Field(default=None, description="how this server is asked to mark stale instead of to remove")
     connections: int = Field(default=8, ge=1, le=64, description="the most connections to one server")
+    pipeline: int = Field(
+        default=8, ge=1, le=64, description="the most requests that wait for their answers on one connection"
+    )
     timeouts: HttpTimeouts = HttpTimeouts()
     ca_file: Path | None = Field(default=None, description="certificates to trust instead of the system's")
 

@@ -30,6 +30,7 @@ class Planner:
         self._options = options
         self._authority = authority
         self._hosts = options.host or (authority,)
+        self._key_paths, self._tag_paths = options.key_paths, options.tag_paths
         self._headers = tuple((name, value.get_secret_value()) for name, value in options.headers.items())
         soft = options.soft
         self._soft_method = (soft and soft.method) or options.method
@@ -85,8 +86,8 @@ class Planner:
         if target.kind == "url":
             return [self._url(target.value, soft=soft)]
         if target.kind == "key":
-            return self._paths(self._options.key_paths, "{key}", target.value, soft=soft)
-        return self._paths(self._options.tag_paths, "{tag}", target.value, soft=soft)
+            return self._paths(self._key_paths, "{key}", target.value, soft=soft)
+        return self._paths(self._tag_paths, "{tag}", target.value, soft=soft)
 
     def _paths(self, templates: tuple[str, ...], place: str, value: str, *, soft: bool) -> list[Request]:
         encoded = encode(value)
@@ -110,8 +111,9 @@ class Planner:
         if target.kind == "all":
             return self._ban(self._options.ban, "^/")
         make = _REGEXES[target.kind]
-        paths = self._options.key_paths
-        return [request for path in paths for request in self._ban(self._options.ban, make(path, target.value))]
+        return [
+            request for path in self._key_paths for request in self._ban(self._options.ban, make(path, target.value))
+        ]
 
     def _ban(self, template: str, expression: str) -> list[Request]:
         header = (self._options.ban_header, template.replace("{regex}", expression))

@@ -322,6 +322,14 @@ class TestNginx(Conformance):
     server_type = Nginx
     style: ClassVar = {"method": "GET", "path": "/purge/{key}", "url_path": "/purge{path}"}
 
+    def test_a_connection_that_ends_after_a_thousand_answers_takes_no_purge_with_it(self, server: HttpCache) -> None:
+        # nginx's `keepalive_requests`: what waits behind the last of them is not answered.
+        cache = Seen(server, server.origin, {**self.style, "connections": 1, "pipeline": 7})
+        cache.store("last")
+        with self._made(cache) as backends:
+            assert purge(backends, self._batch(keys=(*(f"k:{number}" for number in range(3000)), "last"))) == []
+        assert not cache.holds("last")
+
 
 class TestSquid(Conformance):
     server_type = Squid
