@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from benchmarks.runs.run import Task
 
 _KILLED = "output buffer limits"
-LOOK = 0.002
+LOOK = 0.01
+"""Seconds between two looks: a daemon is asked for its metrics, on the processors that it works on."""
 QUIET = 1.5
 """Seconds without another message after which no more are expected."""
 OUR_PATIENCE, PATIENCE = 120.0, 3.0
