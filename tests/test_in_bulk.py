@@ -60,7 +60,8 @@ ENVELOPE = st.fixed_dictionaries(
         "source": st.sampled_from(["shop", "web-1", None]),
         "soft": st.booleans(),
         "all": st.booleans(),
-        "tags": st.sampled_from([[], ["t"]]),
+        "tags": st.sampled_from([[], [], ["t"]]),
+        "prefixes": st.sampled_from([[], [], ["p"]]),
         "reply": st.sampled_from([None, "invalidator:reply:1"]),
         "journal": st.just("1-1"),
         "hops": st.sampled_from([0, 9]),
@@ -88,6 +89,9 @@ PIECE = st.sampled_from(
         b'{"":"}',
         b'{"keys":["a"]},',
         b'{"keys":["keys"],"id":"1","id":"2"}',
+        b'{"keys":["a"],"tags":["t"],"tags":[]}',
+        b'{"keys":["a"],"soft":true,"soft":false}',
+        b'{"keys":[],"id":"[]"}',
         b"{}",
         b"{",
     ]
@@ -229,6 +233,20 @@ def test_plain_envelopes_are_parsed_together_and_no_piece_of_one_spoils_its_neig
     first, last = b'{"more":[{}', b'{}],"keys":["y"]},{"keys":["z"]}'
     assert len(json.loads(b"[%b]" % b",".join([first, plain, last]))) == 2, "one of them would be swallowed"
     assert decode_envelopes([first, plain, last], KINDS, LONGEST) is None
+
+
+def test_lists_without_anything_in_them_are_no_reason_to_look_at_each_and_hide_nothing() -> None:
+    full = b'{"v":1,"id":"7","keys":["a","b"],"tags":[],"prefixes":[],"urls":[]}'
+    assert [one.keys for one in decode_envelopes([full] * 3, KINDS, LONGEST) or ()] == [("a", "b")] * 3
+    for lost in (b'{"keys":["a"],"tags":["t"],"tags":[]}', b'{"keys":[],"tags":["t"],"tags":[]}'):
+        assert json.loads(lost)["tags"] == [], "a parser alone would lose one"
+        for others in ([], [full], [b'{"keys":[]}'], [b'{"id":"[]","keys":[]}'], [b'{"id":"[[]","keys":[]}']):
+            assert decode_envelopes([*others, lost], KINDS, LONGEST) is None
+    for lost in (b'{"keys":["a"],"tags":["t"],"tags":[]}', b'{"keys":["a"],"all":true,"all":false}'):
+        _, counts, *_ = taken_in([full, lost, full], bulk=True)
+        assert counts["rejected:ambiguous"] == 1
+    deepest = [b'{"x":%b%b,"y":"keys"}' % (b"[" * 3001, b"]" * 3001), *([b'{"x":"keys"}'] * 2999)]
+    assert decode_envelopes(deepest, KINDS, 8192) is None, "and it raises nothing"
 
 
 def test_what_is_refused_for_its_names_is_refused_among_others_too() -> None:

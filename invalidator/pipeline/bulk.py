@@ -58,9 +58,11 @@ def decode_envelopes(payloads: Sequence[bytes], allow: Container[Kind], max_payl
     joined, count = b",".join(payloads), len(payloads)
     if joined.count(b"{") != count or not all(payload.startswith(b"{") for payload in payloads):
         return None
-    # One list in each is its keys: nothing in it is deep, and no name for targets stands in it twice. Where "keys" is
+    # Each has one list with something in it, and in the end that is its keys: no other can have been lost to a second
+    # one of its name, and nothing is deep. A bracket in a text can only make the lists look like more. Where "keys" is
     # also the text of something, `decode` looks at every name, and may find another one twice.
-    if joined.count(b"[") != count or joined.count(MARKS["keys"]) != count or not is_plain(joined):
+    lists = joined.count(b"[") - joined.count(b"[]")
+    if lists != count or joined.count(MARKS["keys"]) != count or b"true" in joined or not is_plain(joined):
         return None
     try:
         envelopes = _outermosts.decode(b"[%b]" % joined)
@@ -70,7 +72,7 @@ def decode_envelopes(payloads: Sequence[bytes], allow: Container[Kind], max_payl
 
 
 def _asks_for_keys_alone(envelope: Outermost) -> bool:
-    # If there are keys, they are the one list that it has.
+    # If there are keys, they are the one list with something in it.
     if envelope.all or envelope.soft or envelope.reply is not None or envelope.journal is not None:
         return False
     if envelope.hops or envelope.specversion:

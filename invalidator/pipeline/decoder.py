@@ -136,9 +136,15 @@ def _depth(payload: bytes) -> int:
 
 def _refuse_twins(payload: bytes, envelope: Envelope, *further: bytes) -> None:
     # A parser keeps one of two members with the same name, and the targets of the other would be lost without a word.
-    # Counting a name is cheap and may cry wolf, as a key may be called "tags"; then the slow way decides.
-    suspects = [*further, *(MARKS[name] for name, _ in LISTS if getattr(envelope, name))]
-    if all(payload.count(mark) == 1 for mark in suspects) and b"\\u" not in payload:
+    # Counting is cheap and may cry wolf, as a key may be called "tags" or hold a bracket; then the slow way decides.
+    named = [MARKS[name] for name, _ in LISTS if getattr(envelope, name)]
+    lists = payload.count(b"[") - payload.count(b"[]")
+    if (
+        lists == len(named)  # or one with something in it is gone, and its name stands for an empty one
+        and all(payload.count(mark) == 1 for mark in (*further, *named))
+        and (b"true" not in payload or (payload.count(b'"all"') < 2 and payload.count(b'"soft"') < 2))
+        and b"\\u" not in payload
+    ):
         return
     if _names_twice(payload):
         raise DecodeError("ambiguous", "a name stands twice in one object")
