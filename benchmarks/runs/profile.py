@@ -16,8 +16,16 @@ import hiredis
 from benchmarks import contenders, load
 from benchmarks.peers.peer import CHUNK
 from benchmarks.runs.run import Found, Run
-from invalidator.messages import KINDS, Invalidation, Message
+from invalidator.channel import pair
+from invalidator.logs import get_logger
+from invalidator.messages import KINDS, Invalidation, Messages
+from invalidator.pipeline.bulk import decode_envelopes, decode_keys
 from invalidator.pipeline.decoder import decode
+from invalidator.pipeline.formats import InBulk
+from invalidator.pipeline.ignoring import Ignoring
+from invalidator.pipeline.intake import Intake
+from invalidator.pipeline.tap import Tap
+from invalidator.slots import Region
 from invalidator_lru.draft import Plan
 from invalidator_lru.feeder import Feeder
 from invalidator_lru.preparation import prepare
@@ -31,6 +39,7 @@ if TYPE_CHECKING:
 KEYS = 50_000
 AT_ONCE = 500
 """Messages in a turn of the loop: what a few chunks of a flood hold."""
+LONGEST = 8192
 KINDS_OF_PAYLOAD = {"bare key": load.bare(), "envelope, 190 bytes": load.envelope()}
 
 
@@ -53,13 +62,12 @@ def _stages(task: Task, payload: str, count: int) -> dict[str, float]:
     stream = b"".join(_framed(payload) for payload in payloads)
     chunks = [stream[at : at + CHUNK] for at in range(0, len(stream), CHUNK)]
     replies: list[list[bytes]] = []
-    messages: list[Message] = []
     decoded: list[Invalidation] = []
     found = {"read from the socket": _reading(stream)}
     found["parsed by hiredis"] = _timed(lambda: _parse(chunks, replies))
-    _ = [messages.append(Message(reply[2], reply[3])) for reply in replies]  # type: ignore[func-returns-value]
-    found["decoded"] = _timed(lambda: _decode(messages, decoded))
     with ExitStack() as stack:
+        intake = _intake(stack)
+        found["decoded"] = _timed(lambda: _decode(intake, replies, decoded))
         rig = Rig(Inline(), task.folder / "letters").start()
         stack.callback(rig.stop)
         found["coalesced and acknowledged"] = _timed(lambda: _offer(rig, decoded))
@@ -111,15 +119,34 @@ def _parse(chunks: Sequence[bytes], replies: list[list[bytes]]) -> None:
             replies.append(reply)
 
 
-def _decode(messages: Sequence[Message], decoded: list[Invalidation]) -> None:
+def _intake(stack: ExitStack) -> Intake:
+    """As a worker has it that hears by Pub/Sub alone."""
     allow = frozenset(KINDS)
-    for message in messages:
-        decoded.append(decode(message.payload, allow, 8192))  # noqa: PERF401 -- as it is done
+    _, end = (stack.enter_context(closing(each)) for each in pair())
+    intake = Intake(
+        lambda message: decode(message.payload, allow, LONGEST),
+        Ignoring(()),
+        lambda: 0,
+        lambda *_: None,
+        Region([]).worker(),
+        Tap(end, "bench"),
+        get_logger(),
+    )
+    intake.hear_alone(
+        InBulk(lambda many: decode_keys(many, allow, LONGEST), lambda many: decode_envelopes(many, allow, LONGEST))
+    )
+    return intake
+
+
+def _decode(intake: Intake, replies: Sequence[Sequence[bytes]], decoded: list[Invalidation]) -> None:
+    for first in range(0, len(replies), AT_ONCE):
+        turn = replies[first : first + AT_ONCE]
+        decoded += intake.take(Messages([reply[2] for reply in turn], [reply[3] for reply in turn]))
 
 
 def _offer(rig: Rig, decoded: Sequence[Invalidation]) -> None:
-    for first in range(0, len(decoded), AT_ONCE):
-        rig.lane.offer(decoded[first : first + AT_ONCE], 0.0)
+    for turn in decoded:
+        rig.lane.offer([turn], 0.0)
         rig.lane.turn()
 
 
