@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from statistics import median
 from typing import TYPE_CHECKING
 
 from benchmarks import chart, growth, results
@@ -93,13 +94,13 @@ def _footnote(found: Sequence[Result]) -> str:
         f"Measured on {' and '.join(places)}. A ratio is of two that were measured in the same round; the median of"
         f" {' to '.join(str(each) for each in dict.fromkeys((rounds[0], rounds[-1])))} rounds, the least and the most"
         " in brackets; **bold** where it falls short. Absolute figures (`here`) are those of this machine, on that day:"
-        f" its load was {_loads(found)} when the runs began."
+        f" its load average was {_load(found):.0f} when a run began (the median)."
     )
 
 
-def _loads(found: Sequence[Result]) -> str:
-    loads = sorted(float(result.environment["load"]) for result in found)
-    return " to ".join(dict.fromkeys(f"{load:.0f}" for load in (loads[0], loads[-1])))
+def _load(found: Sequence[Result]) -> float:
+    # Of some it is their predecessor's own: a thousand processes are among the runs.
+    return median(float(result.environment["load"]) for result in found)
 
 
 def _place(result: Result) -> str:
