@@ -1,4 +1,4 @@
-"""`invalidator tap`: live, what the workers hear and what becomes of it. Looking on costs a worker nothing."""
+"""`invalidator tap`: live, what the workers hear and what becomes of it. Meanwhile a worker takes messages one by one."""
 
 from __future__ import annotations
 
