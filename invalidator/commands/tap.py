@@ -1,4 +1,4 @@
-"""`invalidator tap`: live, what the workers hear and what becomes of it. Meanwhile a worker takes messages one by one."""
+"""`invalidator tap`: what the workers hear, live, and what becomes of it. Each message is then taken by itself."""
 
 from __future__ import annotations
 
