@@ -104,19 +104,19 @@ class Wishes:
     def __len__(self) -> int:
         return len(self.hard) + len(self.soft)
 
-    def has(self, target: Name, *, soft: bool) -> bool:
+    def has(self, name: Name, *, soft: bool) -> bool:
         """Whether this target is wished for at least as hard."""
-        return target in self.hard or (soft and target in self.soft)
+        return name in self.hard or (soft and name in self.soft)
 
-    def put(self, target: Name, stamp: Stamp, *, soft: bool) -> int:
+    def put(self, name: Name, stamp: Stamp, *, soft: bool) -> int:
         """Wish for a target that is not wished for as hard. Returns how many softer wishes it took the place of."""
         if soft:
-            self.soft[target] = stamp
+            self.soft[name] = stamp
             return 0
-        if target not in self.soft:
-            self.hard[target] = stamp
+        if name not in self.soft:
+            self.hard[name] = stamp
             return 0
-        self.hard[target] = self.soft.pop(target).with_(stamp)
+        self.hard[name] = self.soft.pop(name).with_(stamp)
         return 1
 
     def put_keys(self, keys: Keys, stamp: Stamp) -> int:
@@ -134,10 +134,10 @@ class Wishes:
             self.hard = hard = dict.fromkeys(names, stamp)
         return len(keys) - (len(hard) - before)
 
-    def join(self, target: Name, stamp: Stamp) -> None:
+    def join(self, name: Name, stamp: Stamp) -> None:
         """One more message asks for a target that is wished for as hard."""
-        part = self.hard if target in self.hard else self.soft
-        part[target] = part[target].with_(stamp)
+        part = self.hard if name in self.hard else self.soft
+        part[name] = part[name].with_(stamp)
 
     def take(self, limit: int) -> tuple[Stamps, bool]:
         """The oldest wishes of one hardness, at most `limit`; and whether they are soft ones.
@@ -148,7 +148,7 @@ class Wishes:
         self.took_soft = soft
         source = self.soft if soft else self.hard
         if len(source) > limit:
-            return {target: source.pop(target) for target in list(islice(source, limit))}, soft
+            return {name: source.pop(name) for name in list(islice(source, limit))}, soft
         if soft:
             self.soft = {}
         else:
@@ -159,12 +159,12 @@ class Wishes:
         """Wish again for what was taken, in front of what came since. Returns how many wishes became one."""
         before = len(self) + len(stamps)
         if soft:
-            for target in stamps.keys() & self.hard.keys():
-                self.join(target, stamps[target])
-            stamps = {target: stamp for target, stamp in stamps.items() if target not in self.hard}
+            for name in stamps.keys() & self.hard.keys():
+                self.join(name, stamps[name])
+            stamps = {name: stamp for name, stamp in stamps.items() if name not in self.hard}
             self.soft = _in_front(stamps, self.soft)
         else:
-            softer = {target: self.soft.pop(target) for target in stamps.keys() & self.soft.keys()}
+            softer = {name: self.soft.pop(name) for name in stamps.keys() & self.soft.keys()}
             self.hard = _in_front(_in_front(stamps, softer), self.hard)
         return before - len(self)
 
@@ -172,8 +172,8 @@ class Wishes:
         """Forget the needless ones. Returns their stamps."""
         dropped = []
         for part in (self.hard, self.soft):
-            for target in [target for target in part if is_needless(target_of(target))]:
-                dropped.append(part.pop(target))  # noqa: PERF401  a comprehension would hide what it changes
+            for name in [name for name in part if is_needless(target_of(name))]:
+                dropped.append(part.pop(name))  # noqa: PERF401  a comprehension would hide what it changes
         return dropped
 
     def clear(self) -> None:
@@ -184,7 +184,7 @@ class Wishes:
 
 def _in_front(stamps: Stamps, others: Stamps) -> Stamps:
     # A merge keeps the places of its left side and the values of its right.
-    both = {target: stamps[target].with_(others[target]) for target in stamps.keys() & others.keys()}
+    both = {name: stamps[name].with_(others[name]) for name in stamps.keys() & others.keys()}
     return stamps | others | both
 
 
@@ -201,27 +201,27 @@ class Backlog:
         fresh, again = self.fresh, self.again
         return len(fresh.hard) + len(fresh.soft) + len(again.hard) + len(again.soft)  # asked at each message
 
-    def has(self, target: Name, *, soft: bool) -> bool:
+    def has(self, name: Name, *, soft: bool) -> bool:
         """Whether this target is wished for at least as hard."""
         fresh, again = self.fresh, self.again
-        return target in fresh.hard or target in again.hard or (soft and (target in fresh.soft or target in again.soft))
+        return name in fresh.hard or name in again.hard or (soft and (name in fresh.soft or name in again.soft))
 
-    def join(self, target: Name, stamp: Stamp, *, soft: bool) -> None:
+    def join(self, name: Name, stamp: Stamp, *, soft: bool) -> None:
         """One more message asks for a target that is wished for as hard."""
-        (self.fresh if self.fresh.has(target, soft=soft) else self.again).join(target, stamp)
+        (self.fresh if self.fresh.has(name, soft=soft) else self.again).join(name, stamp)
 
-    def put(self, target: Name, stamp: Stamp, *, soft: bool) -> int:
+    def put(self, name: Name, stamp: Stamp, *, soft: bool) -> int:
         """Wish for a target. Returns how many wishes became one with others."""
-        if not self.has(target, soft=soft):
-            return self.fresh.put(target, stamp, soft=soft)
-        self.join(target, stamp, soft=soft)
+        if not self.has(name, soft=soft):
+            return self.fresh.put(name, stamp, soft=soft)
+        self.join(name, stamp, soft=soft)
         return 1
 
-    def put_aside(self, target: Name, stamp: Stamp, *, soft: bool) -> int:
+    def put_aside(self, name: Name, stamp: Stamp, *, soft: bool) -> int:
         """It has failed: try it again later, unless it is wished for anyway. Returns as `put`."""
-        if not self.fresh.has(target, soft=soft):
-            return self.again.put(target, stamp, soft=soft)
-        self.fresh.join(target, stamp)
+        if not self.fresh.has(name, soft=soft):
+            return self.again.put(name, stamp, soft=soft)
+        self.fresh.join(name, stamp)
         return 1
 
     def choose(self, *, fresh: bool, again: bool) -> Wishes:

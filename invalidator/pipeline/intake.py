@@ -193,4 +193,4 @@ def _key_of(envelope: Envelope) -> int:
     """The same as that of its Invalidation in Repeats, which is not made for it."""
     keys = envelope.keys
     targets = (("key", keys[0]),) if len(keys) == 1 else tuple([("key", key) for key in keys])
-    return key_of(envelope.id or "", hash((targets, False, envelope.source or "")))
+    return key_of(envelope.id or "", targets, envelope.source or "", soft=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Hashable
 
     from invalidator.messages import Invalidation
 
@@ -42,7 +42,7 @@ class Repeats:
         if not message.id:
             return False
         self._turn_if_due(now)
-        key = key_of(message.id, hash((message.targets, message.soft, message.source)))
+        key = key_of(message.id, message.targets, message.source, soft=message.soft)
         known = self._now.get(key)
         if known is None:
             known = self._before.get(key)
@@ -71,7 +71,7 @@ class Repeats:
         self._turned = now
 
 
-def key_of(id_: str, content: int) -> int:
-    """Of a message of this id, with the hash of all that it asks for and of its source."""
+def key_of(id_: str, targets: Hashable, source: str, *, soft: bool) -> int:
+    """Of a message of this id, with all that it asks for and its source."""
     # Hashes of texts are keyed anew in each process: nobody can make two of them meet.
-    return hash(id_) << 64 | content & _MASK
+    return hash(id_) << 64 | hash((targets, soft, source)) & _MASK
