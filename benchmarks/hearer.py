@@ -20,7 +20,9 @@ def main() -> None:
     with connected(int(port)) as connection:
         connection.sendall(b"PSUBSCRIBE %b\r\n" % pattern.encode())
         while len(heard) < int(count):
-            reader.feed(connection.recv(CHUNK))
+            if not (chunk := connection.recv(CHUNK)):
+                sys.exit(f"Redis has hung up after {len(heard)} messages")
+            reader.feed(chunk)
             while (reply := reader.gets()) is not False:
                 if reply[0] == b"pmessage":
                     heard.append(time.monotonic())

@@ -45,16 +45,23 @@ def published(count: int) -> int:
 
 
 def begin_flood(
-    stack: ExitStack, broker: Server, payload: str, count: int, *, keys: int = 50_000, clients: int = 4
+    stack: ExitStack,
+    broker: Server,
+    payload: str,
+    count: int,
+    *,
+    keys: int = 50_000,
+    clients: int = 4,
+    pipeline: int = PIPELINE,
 ) -> subprocess.Popen[bytes]:
-    """redis-benchmark publishes `count` messages, 64 in a pipeline; the process, which ends when they are published.
+    """redis-benchmark publishes `count` messages; the process, which ends when they are published.
 
-    Not 50 clients: Redis writes at most 64 KB to a subscriber in each turn of its loop, and with so many publishers
-    takes in more than that, so that it disconnects even a reader in C.
+    Not 50 clients with 64 in each pipeline: Redis writes at most 64 KB to a subscriber in each turn of its loop, and
+    with so many publishers takes in more than that, so that it disconnects even a reader in C.
     """
     program = programs.find("redis-benchmark")
     assert program is not None
-    words = ["-p", str(broker.port), "-n", str(count), "-P", str(PIPELINE), "-c", str(clients), "-r", str(keys), "-q"]
+    words = ["-p", str(broker.port), "-n", str(count), "-P", str(pipeline), "-c", str(clients), "-r", str(keys), "-q"]
     process = subprocess.Popen(
         tied([program, *words, "PUBLISH", CHANNEL, payload]), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )

@@ -16,22 +16,20 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from benchmarks.contenders import CHANNEL, PATTERN, Ours, Scene, lru
-from benchmarks.load import envelope
-from chaos import programs
+from benchmarks import load as flood
+from benchmarks.contenders import PATTERN, Ours, Scene, lru
 from gates.buffers import High, watching
 from gates.gate import Verdict
-from invalidator.embedded import find_redis, redis_server, tied
+from invalidator.embedded import find_redis, redis_server
 from invalidator.stage.process import Child
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
 CLIENTS, MESSAGES = 500, 100_000
@@ -102,7 +100,7 @@ def flooded(folder: Path, begin: Callable[[Scene, int], Subscriber], messages: i
         hard, soft, _ = watch.limit()
         high = High()
         began = time.monotonic()
-        process = stack.enter_context(publishing(broker.port, messages))
+        process = flood.begin_flood(stack, broker, flood.envelope(), messages, clients=CLIENTS, pipeline=1)
         while process.poll() is None:
             high.take(watch.subscribers())
             if time.monotonic() - began > _PATIENCE:
@@ -123,27 +121,9 @@ def _rest(subscriber: Subscriber, messages: int, look: Callable[[], None]) -> in
     return received
 
 
-@contextmanager
-def publishing(port: int, messages: int) -> Iterator[subprocess.Popen[bytes]]:
-    """redis-benchmark, which ends when all is published, and with the block at the latest."""
-    program = programs.find("redis-benchmark")
-    assert program is not None
-    words = ["-p", str(port), "-c", str(CLIENTS), "-n", str(messages), "-r", str(_KEYS), "-q"]
-    process = subprocess.Popen(
-        tied([program, *words, "PUBLISH", CHANNEL, envelope()]), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait()
-
-
 def missing() -> str:
     """The programs that it takes."""
-    if not find_redis():
-        return "redis-server is not on this machine"
-    return "" if programs.find("redis-benchmark") else "redis-benchmark is not on this machine"
+    return flood.missing() if find_redis() else "redis-server is not on this machine"
 
 
 class Daemon(Ours):

@@ -12,16 +12,16 @@ from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING
 
 import hiredis
+import pluggy
 
 from benchmarks import contenders, load
 from benchmarks.peers.peer import CHUNK
 from benchmarks.runs.run import Found, Run
+from invalidator import hookspecs
 from invalidator.channel import pair
 from invalidator.logs import get_logger
 from invalidator.messages import KINDS, Invalidation, Messages
-from invalidator.pipeline.bulk import decode_envelopes, decode_keys
-from invalidator.pipeline.decoder import decode
-from invalidator.pipeline.formats import InBulk
+from invalidator.pipeline.formats import decoder, decoder_in_bulk
 from invalidator.pipeline.ignoring import Ignoring
 from invalidator.pipeline.intake import Intake
 from invalidator.pipeline.tap import Tap
@@ -121,20 +121,13 @@ def _parse(chunks: Sequence[bytes], replies: list[list[bytes]]) -> None:
 
 def _intake(stack: ExitStack) -> Intake:
     """As a worker has it that hears by Pub/Sub alone."""
-    allow = frozenset(KINDS)
+    plugins = pluggy.PluginManager(hookspecs.PROJECT)
+    plugins.add_hookspecs(hookspecs)
     _, end = (stack.enter_context(closing(each)) for each in pair())
-    intake = Intake(
-        lambda message: decode(message.payload, allow, LONGEST),
-        Ignoring(()),
-        lambda: 0,
-        lambda *_: None,
-        Region([]).worker(),
-        Tap(end, "bench"),
-        get_logger(),
-    )
-    intake.hear_alone(
-        InBulk(lambda many: decode_keys(many, allow, LONGEST), lambda many: decode_envelopes(many, allow, LONGEST))
-    )
+    slots, tap = Region([]).worker(), Tap(end, "bench")
+    decode = decoder(plugins, frozenset(KINDS), LONGEST)
+    intake = Intake(decode, Ignoring(()), lambda: 0, lambda *_: None, slots, tap, get_logger())
+    intake.hear_alone(decoder_in_bulk(plugins, frozenset(KINDS), LONGEST))
     return intake
 
 
