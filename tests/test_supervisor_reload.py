@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.conftest import MakeDaemon, MakeRedis
+    from tests.support.daemon import Daemon
 
 
 def test_a_reload_replaces_what_has_changed_and_keeps_what_has_not(redis_server: MakeRedis, daemon: MakeDaemon) -> None:
@@ -82,20 +83,24 @@ def test_a_worker_that_is_removed_during_its_replacement_is_gone(
         assert client.pubsub_numpat() == 1
 
 
-def test_a_reload_keeps_the_worker_of_a_plugin_file_that_has_not_changed(
-    redis_server: MakeRedis, daemon: MakeDaemon, tmp_path: Path
-) -> None:
-    run = daemon(hanging(redis_server(), tmp_path))
+def assert_replaced_once_it_has_changed(run: Daemon, plugin: Path) -> None:
+    """A reload keeps the worker `a`, and replaces it after this file of a plugin is another one."""
     before = run.pids()
     run.signal(signal.SIGHUP)
     wait_until(lambda: run.logs().count("reload.done") == 1, why=run.logs)
     run.wait_ready()
 
-    assert run.pids() == before
-    plugin = tmp_path / "hanging.py"
+    assert run.pids() == before, "nothing has changed"
     plugin.write_text(plugin.read_text() + "# changed\n")
     run.signal(signal.SIGHUP)
     run.wait_metric(RESTARTS, 1, worker="a", reason="reload")
+
+
+def test_a_reload_keeps_the_worker_of_a_plugin_file_that_has_not_changed(
+    redis_server: MakeRedis, daemon: MakeDaemon, tmp_path: Path
+) -> None:
+    run = daemon(hanging(redis_server(), tmp_path))
+    assert_replaced_once_it_has_changed(run, tmp_path / "hanging.py")
 
 
 HOOKS_ONLY = """
@@ -113,15 +118,7 @@ def test_a_reload_replaces_the_workers_of_a_plugin_file_that_has_only_hooks_if_i
     plugin = tmp_path / "hooks.py"
     plugin.write_text(textwrap.dedent(HOOKS_ONLY))
     run = daemon({**topology(redis_server(), "a"), "plugins": [str(plugin), "log"]})
-    before = run.pids()
-    run.signal(signal.SIGHUP)
-    wait_until(lambda: run.logs().count("reload.done") == 1, why=run.logs)
-    run.wait_ready()
-
-    assert run.pids() == before, "nothing has changed"
-    plugin.write_text(plugin.read_text() + "# changed\n")
-    run.signal(signal.SIGHUP)
-    run.wait_metric(RESTARTS, 1, worker="a", reason="reload")
+    assert_replaced_once_it_has_changed(run, plugin)
 
 
 SLOW_TO_APPLY = """
