@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
 
 from invalidator.messages import EVERYTHING, Target
 
@@ -31,6 +31,22 @@ class BackendContext:
     backend: str
     state_dir: Path | None = None
     asked: frozenset[Kind] = frozenset()
+
+
+class Sent(Protocol):
+    """A batch that is under way: see Backend.send."""
+
+    def fileno(self) -> int:
+        """What becomes readable when there is some answer."""
+
+    def is_answered(self) -> bool:
+        """Whether it is, and all of it is purged. Never waits.
+
+        Raises BackendError for any other answer: then the same batch is given to `purge`, which may ask for more.
+        """
+
+    def wait(self) -> PurgeResult:
+        """The answer, by the batch's deadline, as `purge` gives it."""
 
 
 class Backend:
@@ -62,6 +78,16 @@ class Backend:
         Raises BackendError when none of them could be purged. Any other exception counts as one with reason `error`.
         """
         raise NotImplementedError
+
+    def send(self, batch: Batch) -> Sent | None:
+        """Begin to purge `batch`, if that can be done without any wait; None: give it to `purge`.
+
+        What is small and goes over a connection that is open saves the hand-off to a thread, which takes longer than
+        most servers do. Called from the worker's loop, while no `purge` is going on; not at all where a plugin's
+        wrapper stands around `purge`. One batch is under way at a time.
+        """
+        del batch
+        return None
 
     def connect(self) -> None:
         """Prove that `purge` could work, and purge nothing; for `check --connect` and `doctor`. Raises BackendError."""

@@ -12,8 +12,7 @@ import os
 import struct
 import threading
 import time
-from bisect import bisect_right
-from contextlib import contextmanager
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
@@ -29,7 +28,7 @@ from invalidator.messages import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 End = Literal["coalesced", "purged", "flushed", "dead", "skipped", "lost"]
 ENDS: tuple[End, ...] = get_args(End)
@@ -88,6 +87,8 @@ _FIRST_BUCKET = {name: _BACKEND_AT[f"{name}:{PURGE_BOUNDS[0]:g}"] for name in ("
 _BACKEND_FORMAT = f"={len(BACKEND_WORDS)}Q"
 _PATIENCE = 0.05
 """Seconds to wait for a writer in the middle of a write: it may have lost its processor, or be stopped, or dead."""
+_MANY = 8
+"""Durations from which on it costs less to look for each bound than for each of them."""
 _LONGEST_OBSERVED = 3600.0
 """Seconds. A time that is longer counts as this: it lies beyond the last bucket, and says nothing about us."""
 _WORD_MASK = (1 << 64) - 1
@@ -203,7 +204,9 @@ class BackendSlots:
 
         `last_purge` is the wall second of one that has just been done; 0.0: none was.
         """
-        with self._writing() as words:
+        words = self._words
+        with self._lock:
+            words[0] += 1
             for name, count in changes.items():
                 words[_BACKEND_AT[name]] += count
             words[_LAST_PURGE] = max(words[_LAST_PURGE], int(last_purge * 1e9))
@@ -211,13 +214,7 @@ class BackendSlots:
                 self._observe("purge", [purge])
             if propagation:
                 self._observe("propagation", propagation)
-
-    @contextmanager
-    def _writing(self) -> Iterator[memoryview[int]]:
-        with self._lock:
-            self._words[0] += 1
-            yield self._words
-            self._words[0] += 1
+            words[0] += 1
 
     def _observe(self, histogram: Literal["purge", "propagation"], durations: Iterable[float]) -> None:
         ordered = sorted(durations)
@@ -227,10 +224,14 @@ class BackendSlots:
             ordered = sorted(min(max(0.0, duration), _LONGEST_OBSERVED) for duration in ordered)
             total = sum(ordered)
         words, first, before = self._words, _FIRST_BUCKET[histogram], 0
-        for place, bound in enumerate(_ALL_BOUNDS):
-            upto = bisect_right(ordered, bound)
-            words[first + place] += upto - before
-            before = upto
+        if len(ordered) < _MANY:
+            for duration in ordered:
+                words[first + bisect_left(_ALL_BOUNDS, duration)] += 1
+        else:
+            for place, bound in enumerate(_ALL_BOUNDS):
+                upto = bisect_right(ordered, bound)
+                words[first + place] += upto - before
+                before = upto
         at = first + len(_ALL_BOUNDS)
         words[at] = (words[at] + int(total * 1e9)) & _WORD_MASK
 

@@ -133,7 +133,7 @@ def test_whoever_looks_on_and_raises_stops_no_lane(tmp_path: Path) -> None:
         raise SystemExit(len(receipt.batch.keys))
 
     rig = Rig(Inline(), tmp_path)
-    rig.lane._observe = rude
+    rig.lane._onlookers._observe = rude
     rig.offer("a")
     rig.lane.turn()
     assert rig.ended("purged") == 1

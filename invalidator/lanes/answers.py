@@ -38,7 +38,8 @@ def not_final(result: PurgeResult, flight: Collection[Name]) -> PurgeResult:
     A revoked token would otherwise be the end of each target at its first attempt, and all of them be stale once the
     token is mended. Only where others were purged, or refused for what they are, does it concern these targets alone.
     """
-    if not CONFIGURATION.intersection(failure.reason for failure in result.failures if not failure.retry):
+    final = {failure.reason for failure in result.failures if not failure.retry}
+    if CONFIGURATION.isdisjoint(final):
         return result
     undone = {failure.target for failure in result.failures}.union(result.deferred)
     if not undone.issuperset(map(target_of, flight)) or not AWAY.issuperset(

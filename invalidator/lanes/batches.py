@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from invalidator.messages import KINDS, Batch
+from invalidator.messages import Batch
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -25,21 +25,21 @@ def make_batch(
     last: bool = False,
 ) -> Batch:
     """The targets, sorted by kind."""
-    kinds: dict[str, list[str]] = {kind: [] for kind in KINDS}
-    kinds["key"] = [name for name in targets if isinstance(name, str)]
-    if len(kinds["key"]) < len(targets):
+    keys = [name for name in targets if isinstance(name, str)]
+    kinds: dict[str, list[str]] = {}
+    if len(keys) < len(targets):
         for name in targets:
             if not isinstance(name, str):
-                kinds[name.kind].append(name.value)
+                kinds.setdefault(name.kind, []).append(name.value)
     return Batch(
         worker=policy.worker,
         backend=policy.backend,
-        keys=tuple(kinds["key"]),
-        tags=tuple(kinds["tag"]),
-        prefixes=tuple(kinds["prefix"]),
-        patterns=tuple(kinds["pattern"]),
-        urls=tuple(kinds["url"]),
-        all=bool(kinds["all"]),
+        keys=tuple(keys),
+        tags=tuple(kinds.get("tag", ())),
+        prefixes=tuple(kinds.get("prefix", ())),
+        patterns=tuple(kinds.get("pattern", ())),
+        urls=tuple(kinds.get("url", ())),
+        all="all" in kinds,
         soft=soft,
         cause=cause,
         attempt=attempt,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from invalidator.errors import BackendError
@@ -10,7 +11,9 @@ from invalidator.logs import Logger, Occasionally
 from invalidator.slots import clock
 
 if TYPE_CHECKING:
-    from invalidator.backend import Backend
+    from collections.abc import Callable
+
+    from invalidator.backend import Backend, Sent
     from invalidator.messages import Batch, PurgeResult
 
 Purge = Any
@@ -28,13 +31,32 @@ class Guarded:
 
     def ask(self, batch: Batch) -> PurgeResult:
         """Have the batch purged."""
+        return self._answer(partial(self._purge, batch=batch), batch)
+
+    def send(self, batch: Batch) -> tuple[Sent, int] | None:
+        """Have the batch sent without a wait, and what to wait for; None if it is to be asked for."""
         try:
-            return checked(self._purge(batch=batch), batch)
-        except BackendError as error:
-            return all_failed(batch, error)
-        except BaseException as error:  # noqa: BLE001  # a plugin's: its backend has failed, not the worker
+            sent = self._backend.send(batch)
+            return (sent, sent.fileno()) if sent else None
+        except BackendError:
+            return None
+        except BaseException as error:  # noqa: BLE001  # a plugin's, as above
             self._log.error("purge.raised", error=repr(error))
-            return all_failed(batch, BackendError("error", repr(error)))
+            return None
+
+    def is_answered(self, sent: Sent) -> bool | None:
+        """Whether all of it is purged; None if that cannot be said without asking."""
+        try:
+            return sent.is_answered()
+        except BackendError:
+            return None
+        except BaseException as error:  # noqa: BLE001  # a plugin's, as above
+            self._log.error("purge.raised", error=repr(error))
+            return None
+
+    def await_answer(self, sent: Sent, batch: Batch) -> PurgeResult:
+        """To what was sent; waits as `ask` does."""
+        return self._answer(sent.wait, batch)
 
     def subscribed(self, until: float) -> None:
         """Tell it how long the subscription is known to be alive."""
@@ -50,3 +72,12 @@ class Guarded:
             self._backend.close()
         except BaseException as error:  # noqa: BLE001  # a plugin's; there is nothing left that it could harm
             self._log.error("plugin.raised", hook="close", error=repr(error))
+
+    def _answer(self, call: Callable[[], object], batch: Batch) -> PurgeResult:
+        try:
+            return checked(call(), batch)
+        except BackendError as error:
+            return all_failed(batch, error)
+        except BaseException as error:  # noqa: BLE001  # a plugin's: its backend has failed, not the worker
+            self._log.error("purge.raised", error=repr(error))
+            return all_failed(batch, BackendError("error", repr(error)))

@@ -6,36 +6,33 @@ import os
 import threading
 import time
 import traceback
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from invalidator.backend import targets_of
 from invalidator.errors import EXIT_BUG
 from invalidator.lanes.admission import admit
 from invalidator.lanes.deadletter import STOPPED
 from invalidator.lanes.guarded import Guarded
 from invalidator.lanes.lane_state import describe
 from invalidator.lanes.news import NO_ORIGIN, Herald
+from invalidator.lanes.onlookers import Onlookers
 from invalidator.lanes.rehearsal import Rehearsal
-from invalidator.lanes.replies import Answer, Replies
 from invalidator.logs import Logger, Occasionally
 from invalidator.messages import Receipt
 from invalidator.slots import clock
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from invalidator.backend import Backend
     from invalidator.channel import LaneReport
     from invalidator.lanes.coalescer import Pending
-    from invalidator.lanes.deadletter import DeadLetters, Letter
+    from invalidator.lanes.deadletter import DeadLetters
     from invalidator.lanes.guarded import Purge
+    from invalidator.lanes.onlookers import Observer
     from invalidator.lanes.policy import Policy
     from invalidator.lanes.receipts import Receipts
+    from invalidator.lanes.replies import Answer
     from invalidator.messages import Batch, FlushCause, Invalidation, PurgeResult, Target
-
-Observer = Callable[[str, Receipt], None]
-"""Called with the server that a lane is for and a receipt, from the lane's own thread: it must not wait."""
 
 
 class Lane:
@@ -60,18 +57,16 @@ class Lane:
     ) -> None:
         self.backend = backend
         self.herald = Herald()
-        self._replies = Replies(pending.policy)
         self._guarded = (Rehearsal if pending.policy.dry_run else Guarded)(backend, purge, log)
         self._pending = pending
         self._receipts = receipts
         self.dead_letters = dead_letters
         self._log = log
         self._changed = changed
-        self._observe = observe
-        self._answer = answer
+        self._onlookers = Onlookers(pending.policy, backend, log, observe, answer)
         self._condition = threading.Condition(threading.Lock())
         self._seldom = Occasionally(10.0)
-        self._paused = self._stopping = self._given_up = False
+        self._paused = self._stopping = self._given_up = self._uncounted = False
         self._thread: threading.Thread | None = None
 
     @property
@@ -111,15 +106,13 @@ class Lane:
         with self._condition:
             self._pending.heard, self._pending.alone = number, alone
             taken, homeless = admit(self._pending, invalidations, now)
-            if self._answer:
-                self._expect(invalidations, taken, number, now)
+            self._onlookers.expect(invalidations, taken, number, now)
             if homeless:
                 self._bury(homeless, "overflow")
-            self._receipts.count(self._pending)
-            self._condition.notify()
+            self._took_in()
             news = self.herald.gave_up(homeless, self._pending, clock(), number)
         self.herald.tell(news)
-        self._answer_ended()
+        self._tell_who_waits()
         return taken
 
     def room(self) -> int:
@@ -155,7 +148,7 @@ class Lane:
             self._pending.heard = number
             if self.policy.on_gap:
                 self._pending.gap(cause, due, owed)
-                self._condition.notify()
+                self._wake()
 
     def owed(self, flushing: Sequence[Lane]) -> int:
         """Which of these this lane follows, a bit each."""
@@ -201,11 +194,16 @@ class Lane:
         with self._condition:
             return self._due(now)
 
+    def fileno(self) -> int | None:
+        """What to wait for before `turn` has something to do; None for a lane with a thread."""
+        return None
+
     def turn(self) -> None:
         """For inline backends: purge everything that is due, on the caller's thread."""
         if self.backend.inline:
             while batch := self._take():
                 self._attempt(batch)
+            self._count_what_waits()
 
     def pause(self) -> None:
         """Begin nothing new until `resume`; what is in flight is finished. What comes meanwhile is pending."""
@@ -218,7 +216,7 @@ class Lane:
         with self._condition:
             self._paused = False
             self._pending.resume(clock())
-            self._condition.notify()
+            self._wake()
 
     def vouch(self, until: float) -> None:
         """Tell an inline backend how long the subscription is known to be alive; 0.0: it is not.
@@ -234,7 +232,7 @@ class Lane:
         with self._condition:
             self._stopping = True
             self._pending.hurry()
-            self._condition.notify()
+            self._wake()
         if self.backend.inline:
             self.turn()
             self._guarded.close()
@@ -255,11 +253,29 @@ class Lane:
             left = len(self._pending)
             # A stop after the other, with the backend away all the time, would otherwise fill the box with the same.
             self._bury(self._pending.abandon(), STOPPED, self.dead_letters.standing())
-            self._receipts.count(self._pending)
             self._given_up = True
             self._condition.notify()
-        self._answer_ended()
+        self._tell_who_waits()
         return left
+
+    def _wake(self) -> None:
+        """There is something to do for whoever does it. Called under the lock, as the next two."""
+        self._condition.notify()
+
+    def _took_in(self) -> None:
+        """Targets have come. For an inline backend the next turn counts them with what becomes of them."""
+        if self.backend.inline:
+            self._uncounted = True
+        else:
+            self._receipts.count(self._pending)
+            self._wake()
+
+    def _count_what_waits(self) -> None:
+        """What has come, and no batch has counted."""
+        if self._uncounted:
+            with self._condition:
+                self._uncounted = False
+                self._receipts.count(self._pending)
 
     def _run(self) -> None:
         try:
@@ -274,14 +290,20 @@ class Lane:
     def _next_batch(self) -> Batch | None:
         with self._condition:
             while not self._given_up:
-                if batch := self._ready():
+                if batch := self._next():
                     return batch
                 # A limit that allows nothing now will allow it soon; a backend that fails was asked once more.
                 if self._stopping and not self._pending.is_deferred():
                     break
-                due = self._due(clock())
-                self._condition.wait(None if due == float("inf") else due)
+                self._condition.wait(self._rest())
         return None
+
+    def _next(self) -> Batch | None:
+        return self._ready()
+
+    def _rest(self) -> float | None:
+        due = self._due(clock())
+        return None if due == float("inf") else due
 
     def _take(self) -> Batch | None:
         with self._condition:
@@ -295,7 +317,10 @@ class Lane:
 
     def _attempt(self, batch: Batch) -> None:
         started = clock()
-        result = self._guarded.ask(batch)
+        self._finish(batch, self._guarded.ask(batch), started)
+
+    def _finish(self, batch: Batch, result: PurgeResult, started: float) -> None:
+        """What the answer to a batch means, which was asked for at this monotonic second."""
         ended = clock()
         result = self._pending.judge(result, ended)
         # On the disk before they are counted, and outside the lock: the reader must not wait for the disk.
@@ -307,51 +332,29 @@ class Lane:
             origin = self._pending.in_flight() if self.herald else NO_ORIGIN
             stamps = self._pending.settle(batch, result, ended, unkept=unkept)
             wall = time.time()
+            self._uncounted = False
             self._receipts.acknowledge(receipt, self._pending, [wall - stamp for stamp in stamps], wall)
             news = self.herald.answered(batch, result, self._pending, ended, origin)
-            if self._replies:
-                self._note(batch, result, poison, kept)
+            self._onlookers.answered(batch, result, poison, kept)
         self.herald.tell(news)
-        if self._observe:
-            self._tell(self._observe, self.backend.node, receipt)
-        self._answer_ended()
+        self._onlookers.see(receipt)
+        self._tell_who_waits()
         if batch.cause:
             self._changed()  # the worker's loop may be waiting for this flush; for nothing else
 
-    def _expect(self, invalidations: Sequence[Invalidation], taken: int, number: int, now: float) -> None:
-        """Somebody waits for the end of some of these. Those that were refused come again, and are waited for then."""
-        for place, invalidation in enumerate(invalidations):
-            if invalidation.reply and (place < taken or not invalidation.journal):
-                self._replies.add(invalidation, number, now)
-
-    def _note(self, batch: Batch, result: PurgeResult, poison: Sequence[Letter], kept: int) -> None:
-        if not batch.cause:
-            undone = {failure.target for failure in result.failures}.union(result.deferred)
-            self._replies.purged(target for target in targets_of(batch) if target not in undone)
-        for place, (target, reason) in enumerate(poison):
-            self._replies.died([target], int(place < kept), reason)
-
-    def _answer_ended(self) -> None:
-        if not self._replies or not self._answer:
+    def _tell_who_waits(self) -> None:
+        if not self._onlookers.wait:
             return
         with self._condition:
-            ended = self._replies.take(self._pending.settled_through())
-        for invalidation, fate in ended:
-            self._tell(self._answer, self.backend.node, invalidation, fate, clock())
-
-    def _tell(self, call: Callable[..., None], *what: object) -> None:
-        try:
-            call(*what)
-        except BaseException as error:  # noqa: BLE001  # who looks on is no reason to stop
-            if (held := self._seldom.due("observer", clock())) is not None:
-                self._log.error("observer.raised", error=repr(error), held_back=held)
+            ended = self._onlookers.take(self._pending.settled_through())
+        self._onlookers.tell(ended)
 
     def _bury(self, targets: Sequence[Target], reason: str, standing: Collection[Target] = ()) -> None:
         new = [(target, reason) for target in targets if target not in standing]
         kept = len(targets) - len(new) + (self.dead_letters.write(new, time.time()) if new else 0)
-        if targets and self._replies:
-            self._replies.died(targets, kept, reason)
+        self._onlookers.died(targets, kept, reason)
         self._pending.end("dead", kept)
         self._pending.end("lost", len(targets) - kept)
+        self._receipts.count(self._pending)
         if targets and (held := self._seldom.due(reason, clock())) is not None:
             self._log.error("lane.dead_lettered", reason=reason, kept=kept, lost=len(targets) - kept, held_back=held)

@@ -50,7 +50,8 @@ class Receipts:
             self.count(pending)  # nobody was asked: there is nothing to say of a backend
             return
         changes = self._changes(pending)
-        changes |= {f"failed:{reason}": 1 for reason in {failure.reason for failure in result.failures}}
+        if result.failures:
+            changes |= {f"failed:{reason}": 1 for reason in {failure.reason for failure in result.failures}}
         if batch.cause and is_done(result):
             changes[f"flush:{batch.cause}"] = 1
         tried, purged_at = was_tried(receipt), 0.0

@@ -13,6 +13,7 @@ from invalidator.errors import PluginError
 from invalidator.hookspecs import hookimpl
 from invalidator.lanes.coalescer import Pending
 from invalidator.lanes.deadletter import DeadLetters
+from invalidator.lanes.direct import Direct
 from invalidator.lanes.following import Follower
 from invalidator.lanes.lane import Lane
 from invalidator.lanes.ordered import Ordered
@@ -212,9 +213,15 @@ def _lane(
         "answer": onlookers.answer_of(lane.backend),
     }
     if policy.order == AT_ONCE:
-        return Lane(pending=Pending(policy, random.random), **parts)
+        made = Direct if is_direct(backend, purge, policy) else Lane
+        return made(pending=Pending(policy, random.random), **parts)
     make = Follower if policy.order.after else Lane
     return make(pending=Ordered(policy, random.random), **parts)
+
+
+def is_direct(backend: Backend, purge: pluggy.HookCaller, policy: Policy) -> bool:
+    """Whether its batches may be sent by the loop: nobody stands around its `purge`, who would miss those."""
+    return type(backend).send is not Backend.send and len(purge.get_hookimpls()) == 1 and not policy.dry_run
 
 
 def _policy(part: Part, lane: LaneSpec) -> Policy:

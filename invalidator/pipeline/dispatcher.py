@@ -89,8 +89,12 @@ class Dispatcher:
                 lane.flush(gap.cause, due, lane.owed(flushing), number)
         return number
 
+    def filenos(self) -> list[int]:
+        """What to wait for before `turn` has something to do, beside the time of `next_due`."""
+        return [fd for lane in self.lanes if (fd := lane.fileno()) is not None]
+
     def turn(self) -> None:
-        """Let the lanes without a thread do their work."""
+        """Let the lanes do what needs no thread."""
         for lane in self.lanes:
             lane.turn()
 

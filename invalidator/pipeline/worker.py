@@ -8,7 +8,7 @@ from __future__ import annotations
 import select
 import signal
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from invalidator.channel import Drained, HeardOut
 from invalidator.messages import Gap
@@ -30,8 +30,12 @@ if TYPE_CHECKING:
     from invalidator.subscription.subscriber import Subscriber
     from invalidator.wire.sideline import Sideline
 
+Woken = Literal["", "messages", "lanes"]
+"""What ended a wait, if that was nothing but messages, or answers to what lanes have sent."""
 LONGEST_WAIT = 0.25
 """Seconds between two beats of an idle loop: far below any deadline that somebody measures them by."""
+TENDED_EVERY = 0.005
+"""Seconds for which nothing but messages is looked at while these come one by one: the next would wait for the rest."""
 READY_PATIENCE = 6.0
 """Seconds that a start's flush may keep a worker from being ready: a cache that hangs must not keep the daemon down."""
 
@@ -91,6 +95,8 @@ class Worker:
         self._collector = Collector(clock())
         self._confirmed: float | None = None
         self._ready = self._orphaned = self._subscribed = False
+        self._tended = 0.0
+        self._woken: Woken = ""
 
     def run(self, stop_timeout: float) -> None:
         """Work until told to stop, then purge what is pending within `stop_timeout` seconds."""
@@ -141,21 +147,44 @@ class Worker:
 
     def turn(self, now: float) -> None:
         """One turn of the loop: what has arrived goes all the way down; then what has become due is done."""
+        woken, self._woken = self._woken, ""
         self._slots.beat(now)
-        self._liaison.turn(now, self._subscriber, self._delivery, self._dispatcher)
-        self._inherit(now)
-        self._surroundings.sideline.turn()
+        if not (woken and self._ready):
+            self._obey(now)
+            woken = ""
+        is_plain = woken == "lanes" or self._hear(now)
+        self._dispatcher.turn()  # purged and acknowledged: here, or on the lanes' own threads
+        if not (woken and is_plain and now < self._tended + TENDED_EVERY):
+            if woken:
+                self._obey(now)
+            self._tended = now
+            self._tend(now)
+
+    def _hear(self, now: float) -> bool:
+        """Whether nothing but messages has come, on a subscription that goes on."""
+        is_plain = True
         for arrived in self._subscriber.turn(now, hold=self._delivery.is_crowded()):  # arrives
             if isinstance(arrived, Gap):
+                is_plain = False
                 self._gap(arrived, now)
             else:
                 invalidations = self._intake.take(arrived)  # decoded
                 self._delivery.heard(invalidations, now)  # coalesced and dispatched, lane by lane
         for gap in self._delivery.turn(now):
+            is_plain = False
             # One outage is one Gap: another server is told of when the subscription is back, and is repaired already.
             if gap.cause != "role" or self._subscriber.state == "live":
                 self._declare(gap)
-        self._dispatcher.turn()  # purged and acknowledged: here, or on the lanes' own threads
+        return is_plain and self._subscriber.state == "live"
+
+    def _obey(self, now: float) -> None:
+        """What the supervisor wants, before anything is done; but messages that come one by one do not wait for it."""
+        self._liaison.turn(now, self._subscriber, self._delivery, self._dispatcher)
+        self._inherit(now)
+        self._surroundings.sideline.turn()
+
+    def _tend(self, now: float) -> None:
+        """All that no message waits for."""
         self._publishers.turn(now)
         self._liaison.unheard(self._publishers.trouble)
         self._vouch()
@@ -166,17 +195,20 @@ class Worker:
         poll = select.poll()
         poll.register(self._surroundings.waker, select.POLLIN)
         poll.register(self._surroundings.lifeline, select.POLLIN)
-        for fd in (self._subscriber.fileno(), self._liaison.fileno()):
+        messages, answers = self._subscriber.fileno(), self._dispatcher.filenos()
+        for fd in (messages, *answers, self._liaison.fileno()):
             if fd is not None:
                 poll.register(fd, select.POLLIN)
         now = clock()
         seconds = min(LONGEST_WAIT, self._subscriber.next_due(now), self._dispatcher.next_due(now))
         seconds = min(seconds, self._delivery.next_due(now), self._publishers.next_due(now))
         # poll() takes milliseconds and a wait that is rounded down would spin until its time has come.
-        for fd, _ in poll.poll(int(seconds * 1000 + 0.999)):
-            if fd == self._surroundings.waker.fileno():
-                self._surroundings.waker.drain()
-            self._orphaned = self._orphaned or fd == self._surroundings.lifeline
+        ready = [fd for fd, _ in poll.poll(int(seconds * 1000 + 0.999))]
+        others = [fd for fd in ready if fd not in answers]
+        self._woken = "" if not ready else "lanes" if not others else "messages" if others == [messages] else ""
+        if self._surroundings.waker.fileno() in others:
+            self._surroundings.waker.drain()
+        self._orphaned = self._orphaned or self._surroundings.lifeline in others
         return clock()
 
     def _must_stop(self) -> bool:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from invalidator.wire.connection import Link
 
 READS_AT_ONCE = 512
+FEW = 1024
+"""Bytes of a read after which there was no more: when much arrives, there may be by then."""
 LIMIT = 256 << 20
 """Bytes read and not yet parsed; at this bound we stop reading, and Redis decides."""
 
@@ -56,6 +58,8 @@ class Inbox:
             some = True
             self._chunks.append((now, chunk))
             self.size += len(chunk)
+            if len(chunk) < FEW and link.gives_all:
+                break  # one more look would find nothing, and these would wait for it
         return some
 
     def replies(self) -> Iterator[Iterator[Any]]:

@@ -16,7 +16,7 @@ import hiredis
 from invalidator.backoff import full_jitter
 from invalidator.messages import Gap, GapCause, Messages
 from invalidator.subscription.commands import PING, numbered_ping, pong, subscribe_command
-from invalidator.subscription.heartbeat import Path, Silence, Verdict
+from invalidator.subscription.heartbeat import TIMER_SLACK, Path, Silence, Verdict
 from invalidator.subscription.inbox import Inbox
 from invalidator.subscription.proof import Proof, Shown
 from invalidator.topology.patterns import overlap
@@ -74,7 +74,7 @@ class Subscriber:
         self._outage: tuple[GapCause, float] | None = ("start", now)
         self._attempts = self._denied = self._sounded = 0
         self._tried = self._due = self._live_since = now
-        self._spread = 0.0
+        self._spread = self._checked = 0.0
         self._refused_us = self._holds = False
 
     def fileno(self) -> int | None:
@@ -136,7 +136,9 @@ class Subscriber:
             return arrived
         self._absorb(now)
         arrived = self._parse(now)
-        self._check(now)
+        # A connection that brings messages is doubted no sooner than a PING may be late: the next would wait for it.
+        if not arrived or now >= self._checked + TIMER_SLACK:
+            self._check(now)
         return arrived
 
     def close(self) -> None:
@@ -208,19 +210,16 @@ class Subscriber:
     def _absorb(self, now: float) -> None:
         if self._link is None:
             return
-        before = self._inbox.size
+        before, lost = self._inbox.size, None
         try:
             self._inbox.absorb(self._link, now)
         except (OSError, EOFError) as error:
-            self._heard(before, now)
-            self._lose("disconnect", now, str(error))
-        else:
-            self._heard(before, now)
-
-    def _heard(self, before: int, now: float) -> None:
+            lost = str(error)
         if self._inbox.size > before:
             # Until it is confirmed, the confirmation is what was asked for, and no other byte is an answer.
             self._silence.heard(now, sign=self.state == "live")
+        if lost is not None:
+            self._lose("disconnect", now, lost)
 
     def _parse(self, now: float) -> Sequence[Gap | Messages]:
         events: list[Any] = [Messages([], [])]
@@ -287,6 +286,7 @@ class Subscriber:
 
     def _check(self, now: float) -> None:
         """Do what keeps the connection proven, or give it up."""
+        self._checked = now
         if self._link is None:
             return
         verdict = self._silence.verdict(now)

@@ -52,6 +52,8 @@ class Link:
         self._connection = connection  # held: redis-py closes the socket of a Connection that is collected
         self._socket: socket.socket = connection._sock  # type: ignore[assignment]  # noqa: SLF001  # it is connected
         self._socket.setblocking(False)
+        self.gives_all = not isinstance(self._socket, ssl.SSLSocket)
+        """Whether a read of less than READ_SIZE was all that there is: with TLS, it was one record."""
 
     def fileno(self) -> int:
         """For a selector. With TLS, read until nothing is left before waiting: the rest is not in the kernel."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from invalidator import Backend, BackendError, Failure, PurgeResult, Target
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
     from invalidator import Batch
     from invalidator_memcached.options import MemcachedOptions
 
+_AT_ONCE = 1 << 16
+"""Bytes that a connection on which nothing is under way takes without a wait."""
+
 
 class MemcachedBackend(Backend):
     """Forgets keys on one node, over one connection that is opened when it is first needed and after every error."""
@@ -53,6 +57,27 @@ class MemcachedBackend(Backend):
         keys = self._template.holdable(batch.keys)
         flags = soft_flags(self._options.soft_ttl) if batch.soft else ""
         return PurgeResult(tuple(self._delete(keys, flags, batch.deadline))) if keys else PurgeResult()
+
+    def send(self, batch: Batch) -> UnderWay | None:
+        """See Backend. Only over a connection that is there, and only one chunk, which it takes as a whole."""
+        connection = self._connection
+        if batch.all or connection is None or not connection.is_idle():
+            return None
+        keys = self._template.holdable(batch.keys)
+        if not 0 < len(keys) <= KEYS_PER_CHUNK:
+            return None
+        flags = soft_flags(self._options.soft_ttl) if batch.soft else ""
+        wire = deletes(self._template, keys, f"{flags} q")
+        if len(wire) > _AT_ONCE:
+            return None
+        try:
+            sent = connection.send(wire)
+        except BackendError:
+            sent = 0
+        if sent < len(wire):
+            self.close()  # it may be in the middle of a line
+            return None
+        return UnderWay(self, connection, keys, flags, batch.deadline)
 
     def connect(self) -> None:
         """See Backend. The no-op that ends each chunk proves that the node knows the meta commands."""
@@ -112,9 +137,12 @@ class MemcachedBackend(Backend):
                 raise
             failures += _failed(keys[len(replies.chunks) * KEYS_PER_CHUNK :], error)
         for chunk, lines in zip(chunks, replies.chunks, strict=False):
-            if not all(map(is_gone, lines)):
-                failures += self._delete_one_by_one(chunk, flags, deadline)
+            failures += self.deleted(chunk, lines, flags, deadline)
         return failures
+
+    def deleted(self, keys: Sequence[str], lines: Sequence[bytes], flags: str, deadline: float) -> list[Failure]:
+        """What the lines mean that a quiet chunk was answered with. Asks once more where there are any."""
+        return [] if all(map(is_gone, lines)) else self._delete_one_by_one(keys, flags, deadline)
 
     def _delete_one_by_one(self, keys: Sequence[str], flags: str, deadline: float) -> list[Failure]:
         # A quiet chunk says that something failed, not which key. Asked aloud, each delete has a line of its own.
@@ -131,10 +159,16 @@ class MemcachedBackend(Backend):
         return answer.line
 
     def _exchange(self, wire: bytes, replies: Replies | OneLine, deadline: float) -> None:
-        try:
+        with self.in_step():
             self._connected(deadline).exchange(wire, replies.feed, deadline)
+
+    @contextmanager
+    def in_step(self) -> Iterator[None]:
+        """Hang up after any error. Answers to what was sent may still come: the next question would take them for its
+        own."""
+        try:
+            yield
         except BaseException:
-            # Answers to what was sent may still come: the next question would take them for its own.
             self.close()
             raise
 
@@ -146,6 +180,44 @@ class MemcachedBackend(Backend):
                 raise BackendError("timeout", "the deadline has passed")
             self._connection = Connection(self.node, deadline, self._options.timeout)
         return self._connection
+
+
+class UnderWay:
+    """One chunk of quiet deletes that was sent: see invalidator.Sent."""
+
+    def __init__(
+        self, backend: MemcachedBackend, connection: Connection, keys: Sequence[str], flags: str, deadline: float
+    ) -> None:
+        self._backend = backend
+        self._connection = connection
+        self._keys = keys
+        self._flags = flags
+        self._deadline = deadline
+        self._replies = Replies(1)
+
+    def fileno(self) -> int:
+        """See Sent."""
+        return self._connection.fileno()
+
+    def is_answered(self) -> bool:
+        """See Sent. A line about one of the keys names none: which it is, `purge` asks."""
+        try:
+            if not self._replies.feed(self._connection.receive()):
+                return False
+        except BaseException:
+            self._backend.close()
+            raise
+        (lines,) = self._replies.chunks
+        if not all(map(is_gone, lines)):
+            raise BackendError("server_error", "one of the keys")
+        return True
+
+    def wait(self) -> PurgeResult:
+        """See Sent."""
+        with self._backend.in_step():
+            self._connection.exchange(b"", self._replies.feed, self._deadline)
+        (lines,) = self._replies.chunks
+        return PurgeResult(tuple(self._backend.deleted(self._keys, lines, self._flags, self._deadline)))
 
 
 def _failed(keys: Iterable[str], error: BackendError) -> list[Failure]:

@@ -36,10 +36,34 @@ class Connection:
         unsent = memoryview(wire)
         while True:
             events = self._wait(select.POLLIN | (select.POLLOUT if unsent else 0), deadline)
-            if events & ~select.POLLOUT and feed(self._receive()):
+            if events & ~select.POLLOUT and feed(self.receive()):
                 return
             if events & select.POLLOUT:
-                unsent = unsent[self._send(unsent) :]
+                unsent = unsent[self.send(unsent) :]
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def receive(self) -> bytes:
+        """What has arrived; nothing if that is nothing. Never waits. Raises BackendError."""
+        try:
+            data = self._socket.recv(_READ_SIZE)
+        except BlockingIOError:
+            return b""
+        except OSError as error:
+            raise BackendError("closed", error.strerror or "connection lost") from error
+        if not data:
+            raise BackendError("closed", "the node closed the connection")
+        return data
+
+    def send(self, unsent: memoryview | bytes) -> int:
+        """How many of these bytes could be sent. Never waits. Raises BackendError."""
+        try:
+            return self._socket.send(unsent[:_SEND_SIZE])
+        except BlockingIOError:
+            return 0
+        except OSError as error:
+            raise BackendError("closed", error.strerror or "connection lost") from error
 
     def close(self) -> None:
         self._socket.close()
@@ -51,25 +75,6 @@ class Connection:
         if not ready:
             raise BackendError("timeout", "no answer in time")
         return ready
-
-    def _receive(self) -> bytes:
-        try:
-            data = self._socket.recv(_READ_SIZE)
-        except BlockingIOError:
-            return b""
-        except OSError as error:
-            raise BackendError("closed", error.strerror or "connection lost") from error
-        if not data:
-            raise BackendError("closed", "the node closed the connection")
-        return data
-
-    def _send(self, unsent: memoryview) -> int:
-        try:
-            return self._socket.send(unsent[:_SEND_SIZE])
-        except BlockingIOError:
-            return 0
-        except OSError as error:
-            raise BackendError("closed", error.strerror or "connection lost") from error
 
 
 def _connected(address: str, deadline: float) -> socket.socket:
