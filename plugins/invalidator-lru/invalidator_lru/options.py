@@ -48,7 +48,8 @@ class LruOptions(BackendOptions):
         examples=["/run/invalidator/shop.gen"],
     )
     slots: Annotated[int, Field(ge=1024, le=1 << 24), AfterValidator(_power_of_two)] = Field(
-        default=DEFAULT_SLOTS, description="A power of two; 8 bytes each. More of them: fewer misses by chance."
+        default=DEFAULT_SLOTS,
+        description="For keys: a power of two, 8 bytes each. More of them: fewer misses by chance.",
     )
     mode: Annotated[str, Field(pattern=r"^0?[0-7]{3}$"), AfterValidator(_writable_by_its_owner_alone)] = Field(
         default="0644", description="The file's mode, in quotes. It holds only counters, and applications only read it."

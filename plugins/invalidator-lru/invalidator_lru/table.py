@@ -4,11 +4,15 @@ The file is an array of 64-bit words in the host's byte order:
 
     header    what this file is, and three words that change: EPOCH, PROOF, CHANGES
     records   one for each feeder, that is for each worker (and backend of it) that writes invalidations here
-    slots     generations: a key, a prefix or a tag has the slot that its hash says
+    slots     generations: a key has the slot that its hash says
+    tags      the same for tags, a quarter as many
+    prefixes  the same for prefixes, a sixteenth as many
 
 To invalidate is to write a new value into a slot (or into EPOCH, for everything), and then into CHANGES. A reader keeps
 the values that it saw before it loaded something, and serves that only while they are still the same. Two names in one
-slot cost a miss, never a stale answer. Words are only ever stored whole and aligned, so nobody needs a lock.
+slot cost a miss, never a stale answer. Tags and prefixes have slots of their own: a key that met one there would take
+everything with it that has the tag, or begins with the prefix. Words are only ever stored whole and aligned, so nobody
+needs a lock.
 
 Whether the table can be trusted at all is what the records say: see `Table.proven_until`.
 """
@@ -32,7 +36,7 @@ WORD: Final = 8
 MASK: Final = (1 << 64) - 1
 
 MAGIC: Final = int.from_bytes(b"INVALGEN", sys.byteorder)
-VERSION: Final = 1  # of everything that this module says about the file
+VERSION: Final = 2  # of everything that this module says about the file
 
 # The header. A page's first cache lines are read on each hit; the records, which beat, are on others.
 _MAGIC, _VERSION, _SLOTS, _RECORDS, _BOOT, _BOOT_LOW = range(6)
@@ -60,6 +64,8 @@ MAX_DEPTH: Final = 8
 """How many prefixes of a key are told apart: `a:`, `a:b:`, ... A longer one counts as its first MAX_DEPTH segments."""
 
 _KEYS, _PREFIXES, _TAGS = (crc32(kind) for kind in (b"k:", b"p:", b"t:"))
+_FOR_A_TAG: Final = 4  # so many slots for keys there are for each of these
+_FOR_A_PREFIX: Final = 16
 
 
 class TableError(Exception):
@@ -69,13 +75,15 @@ class TableError(Exception):
 class Table:
     """A mapped table. `words` is all of it; `identity` is the file's device and inode."""
 
-    __slots__ = ("_mask", "identity", "slots", "words")
+    __slots__ = ("_first_prefix", "_first_tag", "_mask", "identity", "slots", "words")
 
     def __init__(self, words: memoryview[int], slots: int, identity: tuple[int, int]) -> None:
         self.words = words
         self.slots = slots
         self.identity = identity
         self._mask = slots - 1
+        self._first_tag = _FIRST_SLOT + slots
+        self._first_prefix = self._first_tag + _size(slots, _FOR_A_TAG)
 
     def key_slot(self, key: str) -> int:
         """The word that holds the generation of `key`."""
@@ -91,7 +99,7 @@ class Table:
 
     def tag_slot(self, tag: str) -> int:
         """The word that holds the generation of `tag`."""
-        return _FIRST_SLOT + (crc32(_encode(tag), _TAGS) & self._mask)
+        return self._first_tag + (crc32(_encode(tag), _TAGS) & (self._mask // _FOR_A_TAG))
 
     def prefix_slot(self, prefix: str) -> int:
         """The word whose change invalidates what begins with `prefix`: EPOCH for one that does not end at a `:`."""
@@ -105,14 +113,15 @@ class Table:
         EPOCH differs between any two tables, so who compares it first never compares the slots of one with another's.
         """
         data = _encode(key)
-        tag_slots = [_FIRST_SLOT + (crc32(_encode(tag), _TAGS) & self._mask) for tag in tags]
+        tag_slots = map(self.tag_slot, tags)
         return (EPOCH, _FIRST_SLOT + (crc32(data, _KEYS) & self._mask), *self._prefix_slots(data), *tag_slots)
 
     def _prefix_slots(self, data: bytes) -> list[int]:
         slots: list[int] = []
+        first, mask = self._first_prefix, self._mask // _FOR_A_PREFIX
         end = data.find(b":") + 1
         while end and len(slots) < MAX_DEPTH:
-            slots.append(_FIRST_SLOT + (crc32(data[:end], _PREFIXES) & self._mask))
+            slots.append(first + (crc32(data[:end], _PREFIXES) & mask))
             end = data.find(b":", end) + 1
         return slots
 
@@ -145,8 +154,8 @@ class Table:
 
 
 def table_size(slots: int) -> int:
-    """The size in bytes of a table with so many slots."""
-    return (_FIRST_SLOT + slots) * WORD
+    """The size in bytes of a table with so many slots for keys."""
+    return (_FIRST_SLOT + slots + _size(slots, _FOR_A_TAG) + _size(slots, _FOR_A_PREFIX)) * WORD
 
 
 def blank_header(slots: int, epoch: int) -> bytes:
@@ -216,6 +225,10 @@ def _checked_slots(fd: int, status: os.stat_result) -> int:
     if slots == 0 or slots & (slots - 1) or status.st_size != table_size(slots):
         raise ValueError(f"says {slots} slots, and is {status.st_size} bytes long")
     return slots
+
+
+def _size(slots: int, share: int) -> int:
+    return max(1, slots // share)
 
 
 def _encode(name: str) -> bytes:

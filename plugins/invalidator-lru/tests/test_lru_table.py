@@ -370,7 +370,7 @@ def hostile(header: dict[int, int], size: int | None = None) -> bytes:
         (b"INVALGEN", "too short"),
         (b"\xff" * 65536, "not a generation table"),
         (hostile({0: 1}), "not a generation table"),
-        (hostile({1: 2}), "layout version 2"),
+        (hostile({1: 1}), "layout version 1"),
         (hostile({2: 1 << 63}), "says 9223372036854775808 slots"),
         (hostile({2: 0}), "says 0 slots"),
         (hostile({2: 1023}), "says 1023 slots"),
@@ -540,3 +540,17 @@ def test_many_keys_have_the_slots_that_each_has(keys: list[str], odd: str) -> No
     table = Table(memoryview(bytes(8)).cast("Q"), 1 << 16, (0, 0))
     keys = [key + odd for key in keys]
     assert table.key_slots(keys) == [table.key_slot(key) for key in keys]
+
+
+@given(names=st.lists(st.text(max_size=8), min_size=1, max_size=20), slots=st.sampled_from([1, 4, 64, 1024]))
+def test_no_key_ever_takes_with_it_what_has_a_tag_or_begins_with_a_prefix(names: list[str], slots: int) -> None:
+    table = Table(memoryview(bytearray(table_size(slots))).cast("Q"), slots, (0, 0))
+    keys = set(table.key_slots(names))
+    tags = {table.tag_slot(name) for name in names}
+    prefixes = {table.prefix_slot(f"{name}:") for name in names}
+    assert not keys & tags
+    assert not keys & prefixes
+    assert not tags & prefixes
+    assert max(prefixes) < len(table.words)
+    if slots == 1:  # the control: in one region all of them would meet
+        assert (len(keys), len(tags), len(prefixes)) == (1, 1, 1)
