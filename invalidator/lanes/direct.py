@@ -48,7 +48,7 @@ class Direct(Lane):
         """The thread begins when it is first needed: an idle worker is to be small."""
 
     def next_due(self, now: float) -> float:
-        with self._condition:
+        with self._lock:
             if self._is_threads:
                 return float("inf")
             if self._under_way:
@@ -64,7 +64,8 @@ class Direct(Lane):
             self._look(self._under_way)
         while not self._under_way and (batch := self._take()):
             self._send(batch)
-        self._count_what_waits()
+        if not self._under_way:
+            self._count_what_waits()
 
     def _wake(self) -> None:
         if self._stopping and not self._is_threads:
@@ -80,7 +81,7 @@ class Direct(Lane):
             self._uncounted = True
 
     def _take(self) -> Batch | None:
-        with self._condition:
+        with self._lock:
             return None if self._is_threads else self._ready()
 
     def _send(self, batch: Batch) -> None:
@@ -88,7 +89,7 @@ class Direct(Lane):
         if not batch.cause and len(batch.keys) <= MOST_AT_ONCE and (sent := self._guarded.send(batch)):
             self._under_way = _UnderWay(batch, *sent, began)
             return
-        with self._condition:
+        with self._lock:
             self._leave(batch)
 
     def _look(self, under_way: _UnderWay) -> None:
@@ -98,13 +99,14 @@ class Direct(Lane):
             self._finish(under_way.batch, PurgeResult(), under_way.began)
         elif answered is None or clock() >= under_way.began + PATIENCE:
             self._under_way = None
-            with self._condition:
+            with self._lock:
                 self._leave(under_way.batch if answered is None else under_way)
 
     def _leave(self, left: _UnderWay | Batch | None) -> None:
         """From here on the lane is the thread's."""
         self._left = left
         self._is_threads = True
+        self._receipts.count(self._pending)  # its batches may take long
         if self._thread is None:
             # A daemon thread: a backend that hangs must not keep the process from ending.
             self._thread = threading.Thread(target=self._run, name=f"lane {self.name}", daemon=True)

@@ -42,7 +42,7 @@ class Follower(Lane):
     def _hear(self, place: int, news: News) -> None:
         """Called on the other lane's thread: never waits for a backend."""
         word = Word(1 << place, news.at, news.heard, news.root, news.journaled)
-        with self._condition:
+        with self._lock:
             if news.flush:
                 homeless = self._pending.flushed(self._origins[place].policy, word, clock())
             else:
@@ -57,12 +57,12 @@ class Follower(Lane):
             self._changed()
 
     def take_refused(self) -> bool:
-        with self._condition:
+        with self._lock:
             return self._pending.take_refused()
 
     def _followed_through(self) -> float:
         """Up to where it has done what it was told of, and those that follow it as well."""
-        with self._condition:
+        with self._lock:
             own = self._pending.followed_through()
         return min(own, self.herald.followed_through())
 

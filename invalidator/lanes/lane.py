@@ -64,7 +64,8 @@ class Lane:
         self._log = log
         self._changed = changed
         self._onlookers = Onlookers(pending.policy, backend, log, observe, answer)
-        self._condition = threading.Condition(threading.Lock())
+        self._lock = threading.Lock()
+        self._condition = threading.Condition(self._lock)  # slower to enter: only for who waits, or wakes
         self._seldom = Occasionally(10.0)
         self._paused = self._stopping = self._given_up = self._uncounted = False
         self._thread: threading.Thread | None = None
@@ -103,21 +104,21 @@ class Lane:
         for want of room: from there on all that stand in the journal were, and are to be offered again. What is
         refused is outside of `settled_through`.
         """
-        with self._condition:
+        with self._lock:
             self._pending.heard, self._pending.alone = number, alone
             taken, homeless = admit(self._pending, invalidations, now)
             self._onlookers.expect(invalidations, taken, number, now)
             if homeless:
                 self._bury(homeless, "overflow")
             self._took_in()
-            news = self.herald.gave_up(homeless, self._pending, clock(), number)
+            news = self.herald.gave_up(homeless, self._pending, now, number)
         self.herald.tell(news)
         self._tell_who_waits()
         return taken
 
     def room(self) -> int:
         """How many targets this lane would keep one by one beyond those that it has."""
-        with self._condition:
+        with self._lock:
             return max(0, self._pending.room())
 
     def settled_through(self) -> int:
@@ -126,12 +127,12 @@ class Lane:
         Purged, flushed, skipped, or given up and dead-lettered; what came from the journal and is pending when the
         lane ends has not. Costs a look at all that is pending: to be asked some times a second.
         """
-        with self._condition:
+        with self._lock:
             return self._pending.settled_through()
 
     def kept_through(self) -> int:
         """The same, of what need not be read again if the process ends: not for a rebound, nor for who follows."""
-        with self._condition:
+        with self._lock:
             own = self._pending.kept_through()
         return int(min(own, self.herald.followed_through()))
 
@@ -144,7 +145,7 @@ class Lane:
 
         `owed` are those of the lanes that this one follows which flush as well, a bit each.
         """
-        with self._condition:
+        with self._lock:
             self._pending.heard = number
             if self.policy.on_gap:
                 self._pending.gap(cause, due, owed)
@@ -157,32 +158,32 @@ class Lane:
 
     def is_flushing(self) -> bool:
         """Whether a flush is owed."""
-        with self._condition:
+        with self._lock:
             return self._pending.is_flushing()
 
     def is_idle(self) -> bool:
         """Whether nothing is pending, and no flush is owed."""
-        with self._condition:
+        with self._lock:
             return not len(self._pending) and not self._pending.is_flushing()
 
     def waits_its_time(self) -> bool:
         """Whether something is pending that a stop would do too early: what has a delay, or a rebound."""
-        with self._condition:
+        with self._lock:
             return self._pending.waits_its_time()
 
     def is_settled(self) -> bool:
         """Whether no flush is outstanding, or it cannot be done now: a pause keeps it, or the backend has failed."""
-        with self._condition:
+        with self._lock:
             return self._paused or not self._pending.is_flushing() or self._pending.failures > 0
 
     def is_sound(self) -> bool:
         """Whether the backend has done all that was due: no flush is owed, and nothing that it was asked for failed."""
-        with self._condition:
+        with self._lock:
             return not self._pending.is_overdue()
 
     def describe(self) -> LaneReport:
         """What a person may ask of it."""
-        with self._condition:
+        with self._lock:
             return describe(
                 self.backend.node, self._pending, self._receipts, self.dead_letters.count, paused=self._paused
             )
@@ -191,7 +192,7 @@ class Lane:
         """Seconds until `turn` should be called; infinite for a lane with a thread."""
         if not self.backend.inline:
             return float("inf")
-        with self._condition:
+        with self._lock:
             return self._due(now)
 
     def fileno(self) -> int | None:
@@ -207,13 +208,13 @@ class Lane:
 
     def pause(self) -> None:
         """Begin nothing new until `resume`; what is in flight is finished. What comes meanwhile is pending."""
-        with self._condition:
+        with self._lock:
             self._paused = True
         self.vouch(0.0)
 
     def resume(self) -> None:
         """Go on."""
-        with self._condition:
+        with self._lock:
             self._paused = False
             self._pending.resume(clock())
             self._wake()
@@ -229,7 +230,7 @@ class Lane:
 
     def stop(self) -> None:
         """Do what is pending without waiting for its time, and then end. Returns at once; `join` waits."""
-        with self._condition:
+        with self._lock:
             self._stopping = True
             self._pending.hurry()
             self._wake()
@@ -249,7 +250,7 @@ class Lane:
         there. Targets behind a flush that is still owed remain with it.
         """
         self.wait(deadline)
-        with self._condition:
+        with self._lock:
             left = len(self._pending)
             # A stop after the other, with the backend away all the time, would otherwise fill the box with the same.
             self._bury(self._pending.abandon(), STOPPED, self.dead_letters.standing())
@@ -271,9 +272,8 @@ class Lane:
             self._wake()
 
     def _count_what_waits(self) -> None:
-        """What has come, and no batch has counted."""
         if self._uncounted:
-            with self._condition:
+            with self._lock:
                 self._uncounted = False
                 self._receipts.count(self._pending)
 
@@ -288,7 +288,7 @@ class Lane:
         self._guarded.close()
 
     def _next_batch(self) -> Batch | None:
-        with self._condition:
+        with self._lock:
             while not self._given_up:
                 if batch := self._next():
                     return batch
@@ -306,7 +306,7 @@ class Lane:
         return None if due == float("inf") else due
 
     def _take(self) -> Batch | None:
-        with self._condition:
+        with self._lock:
             return self._ready()
 
     def _ready(self) -> Batch | None:
@@ -328,7 +328,7 @@ class Lane:
         kept = self.dead_letters.write(poison, time.time()) if poison else 0
         unkept = len(poison) - kept
         receipt = Receipt(batch, result, ended - started, dry_run=self.policy.dry_run)
-        with self._condition:
+        with self._lock:
             origin = self._pending.in_flight() if self.herald else NO_ORIGIN
             stamps = self._pending.settle(batch, result, ended, unkept=unkept)
             wall = time.time()
@@ -345,7 +345,7 @@ class Lane:
     def _tell_who_waits(self) -> None:
         if not self._onlookers.wait:
             return
-        with self._condition:
+        with self._lock:
             ended = self._onlookers.take(self._pending.settled_through())
         self._onlookers.tell(ended)
 

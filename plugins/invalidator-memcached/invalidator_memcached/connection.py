@@ -22,10 +22,12 @@ class Connection:
     def __init__(self, address: str, deadline: float, timeout: float) -> None:
         self._timeout = timeout
         self._socket = _connected(address, min(deadline, time.monotonic() + timeout))
+        self._poll = select.poll()
+        self._poll.register(self._socket, select.POLLIN)
 
     def is_idle(self) -> bool:
         """Whether it is open and nothing has arrived. Anything else, the node's goodbye included, makes it useless."""
-        return not _ready(self._socket, select.POLLIN, 0.0)
+        return not self._poll.poll(0)
 
     def exchange(self, wire: bytes, feed: Callable[[bytes], bool], deadline: float) -> None:
         """Send `wire` and hand over what comes back, until `feed` says that it was all. Raises BackendError.
