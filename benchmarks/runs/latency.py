@@ -71,13 +71,13 @@ def to_memcached(task: Task, contender: Contender, pace: Pace) -> list[float]:
         return pace.latencies(times, gone)
 
 
-def to_lru(task: Task, pace: Pace) -> list[float]:
-    """From PUBLISH until another process misses the key in its own memory."""
+def to_lru(task: Task, pace: Pace, look: str) -> list[float]:
+    """From PUBLISH until another process misses the key in its own memory, or would: see the observer."""
     with ExitStack() as stack:
         scene = task.scene(stack)
         contenders.OURS_LRU.begin(scene)
         table = str(scene.folder / "near.gen")
-        return _watched(stack, scene, pace, ["benchmarks.observer", table, str(pace.messages)])
+        return _watched(stack, scene, pace, ["benchmarks.observer", look, table, str(pace.messages)])
 
 
 def to_bare(task: Task, pace: Pace) -> list[float]:
@@ -133,10 +133,10 @@ def _memcached(rate: int, at_once: int, count: int) -> Callable[[Task], Found]:
     return do
 
 
-def _lru(pace: Pace, least: Pace) -> Callable[[Task], Found]:
+def _lru(pace: Pace, least: Pace, look: str) -> Callable[[Task], Found]:
     def do(task: Task) -> Found:
         mine, rounds = least if task.short else pace, task.rounds(5)
-        parts = {"ours": partial(to_lru, task, mine), "bare": partial(to_bare, task, mine)}
+        parts = {"ours": partial(to_lru, task, mine, look), "bare": partial(to_bare, task, mine)}
         return _found(rounds, task.in_turn(rounds, parts))
 
     return do
@@ -160,7 +160,7 @@ RUNS = (
     Run(
         "latency.bursts",
         "bursts of 1,000 at 20 a second, to the LRU",
-        _lru(Pace(100_000, 20_000, 1_000), Pace(3_000, 20_000, 1_000)),
+        _lru(Pace(100_000, 20_000, 1_000), Pace(3_000, 20_000, 1_000), "words"),
     ),
-    Run("latency.lru", "publish to a miss in another process", _lru(Pace(5_000, 1_000, 1), Pace(500, 1_000, 1))),
+    Run("latency.lru", "publish to a miss in another process", _lru(Pace(5_000, 1_000, 1), Pace(500, 1_000, 1), "get")),
 )
