@@ -5,14 +5,16 @@ from __future__ import annotations
 import sys
 from collections import deque
 from dataclasses import dataclass, field
-from functools import partial
 from itertools import islice, repeat
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from invalidator.messages import Target
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
     from invalidator.messages import Keys
 
@@ -24,7 +26,7 @@ UNROOTED = sys.maxsize
 """Above the number of every offer."""
 
 
-class Stamp(NamedTuple):
+class Stamp(Struct, frozen=True, gc=False):  # made in half the time of a tuple, and the collector never sees it
     """Of the messages that asked for a target: what the oldest said, and whether all of them come again by themselves.
 
     `ts` is the publisher's time (wall seconds), if it said one; `number` that of the offer it came with: until the
@@ -50,13 +52,13 @@ class Stamp(NamedTuple):
         journaled, root = self.journaled and other.journaled, min(self.root, other.root)
         if (older.journaled, older.root) == (journaled, root):
             return older
-        return older._replace(journaled=journaled, root=root)
+        return replace(older, journaled=journaled, root=root)
 
     def after(self, root: int) -> Stamp:
         """The same, which is to be done after something of the offer `root` was done elsewhere."""
         # What comes again by itself, is done after that in any case.
         comes_again = self.journaled and self.root == UNROOTED
-        return self if comes_again or self.root <= root else self._replace(root=root)
+        return self if comes_again or self.root <= root else replace(self, root=root)
 
 
 Stamps = dict[Name, Stamp]
@@ -70,14 +72,6 @@ def name_of(target: Target) -> Name:
 def target_of(name: Name) -> Target:
     """What is called so."""
     return Target("key", name) if isinstance(name, str) else name
-
-
-_stamp: Callable[[tuple[float | None, int, bool, int]], Stamp] = partial(tuple.__new__, Stamp)
-
-
-def stamps_of(times: Sequence[float | None], number: int) -> Iterable[Stamp]:
-    """Stamps of messages of one offer, made many at once."""
-    return map(_stamp, zip(times, repeat(number), repeat(False), repeat(UNROOTED), strict=False))
 
 
 def as_one(stamps: Collection[Stamp]) -> Stamp:
@@ -127,7 +121,8 @@ class Wishes:
         hard, before, names = self.hard, len(self.hard), keys.names
         # Who was wished for before keeps its stamp: an offer has not ended before all of its targets have.
         if keys.times:
-            deque(map(hard.setdefault, names, stamps_of(keys.times, stamp.number)), maxlen=0)
+            stamps = map(Stamp, keys.times, repeat(stamp.number))
+            deque(map(hard.setdefault, names, stamps), maxlen=0)
         elif hard:
             hard.update(dict.fromkeys([name for name in names if name not in hard], stamp))
         else:
