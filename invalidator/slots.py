@@ -217,12 +217,7 @@ class BackendSlots:
             words[0] += 1
 
     def _observe(self, histogram: Literal["purge", "propagation"], durations: Iterable[float]) -> None:
-        ordered = sorted(durations)
-        total = sum(ordered)
-        # A publisher's clock may run ahead, or say anything at all: it must not overflow a word, which would raise.
-        if not (total < _LONGEST_OBSERVED and ordered and ordered[0] >= 0.0):
-            ordered = sorted(min(max(0.0, duration), _LONGEST_OBSERVED) for duration in ordered)
-            total = sum(ordered)
+        ordered = _bounded(sorted(durations))
         words, first, before = self._words, _FIRST_BUCKET[histogram], 0
         if len(ordered) < _MANY:
             for duration in ordered:
@@ -233,7 +228,19 @@ class BackendSlots:
                 words[first + place] += upto - before
                 before = upto
         at = first + len(_ALL_BOUNDS)
-        words[at] = (words[at] + int(total * 1e9)) & _WORD_MASK
+        words[at] = (words[at] + int(sum(ordered) * 1e9)) & _WORD_MASK
+
+
+def _bounded(ordered: list[float]) -> list[float]:
+    """The same, sorted yet: each at least 0, and none too long.
+
+    A publisher's clock may run ahead, or say anything at all: it must not overflow a word, which would raise.
+    """
+    total = sum(ordered)
+    if total != total:  # one is no number, or two are infinite: these were not sorted  # noqa: PLR0124
+        return sorted(min(max(0.0, duration), _LONGEST_OBSERVED) for duration in ordered)
+    early, late = bisect_left(ordered, 0.0), bisect_right(ordered, _LONGEST_OBSERVED)
+    return [0.0] * early + ordered[early:late] + [_LONGEST_OBSERVED] * (len(ordered) - late)
 
 
 @lru_cache(maxsize=8)
