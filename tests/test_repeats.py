@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from invalidator import Invalidation, Target
-from invalidator.messages import EVERYTHING
+from invalidator.messages import EVERYTHING, Keys
+from invalidator.pipeline.envelope import Envelope
 from invalidator.pipeline.ignoring import MOST_HOPS, Ignoring
-from invalidator.pipeline.repeats import Repeats
+from invalidator.pipeline.repeats import Repeats, keys_of
 
 A = Invalidation((Target("key", "users:42"),), id="a")
 
@@ -71,6 +73,27 @@ def test_it_is_known_for_a_minute_at_least_and_for_two_at_most() -> None:
     assert repeats.is_repeat(A, 119.9)
     assert not repeats.is_repeat(A, 120.1)
     assert not repeats.is_repeat(replace(A, id="b"), 1000.0)
+
+
+@pytest.mark.parametrize(
+    ("message", "envelope"),
+    [
+        (A, Envelope(id="a", keys=("users:42",))),
+        (replace(A, targets=Keys(["users:42"])), Envelope(id="a", keys=("users:42",), ts=1.0)),
+        (replace(A, targets=Keys(["b", "c"]), source="s"), Envelope(id="a", keys=("b", "c"), source="s")),
+        (replace(A, journal="1-0"), Envelope(id="a", keys=("users:42",))),
+    ],
+)
+def test_what_comes_among_many_and_what_comes_alone_are_known_to_each_other(
+    message: Invalidation, envelope: Envelope
+) -> None:
+    repeats, others = Repeats(), Repeats()
+    assert repeats.all_new(keys_of([envelope]), 0.0)
+    assert repeats.is_repeat(message, 0.0)
+    assert not others.is_repeat(message, 0.0)
+    assert not others.all_new(keys_of([envelope]), 0.0)
+    assert others.all_new(keys_of([msgspec.structs.replace(envelope, id="b")]), 0.0)
+    assert keys_of([msgspec.structs.replace(envelope, id=None)]) == []
 
 
 def test_a_flood_of_ids_is_bounded() -> None:

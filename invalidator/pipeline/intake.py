@@ -14,7 +14,7 @@ from invalidator.logs import Logger, Occasionally
 from invalidator.messages import Invalidation, Keys, Message, Messages
 from invalidator.pipeline.declined import Declined, place_in
 from invalidator.pipeline.envelope import message_of
-from invalidator.pipeline.repeats import Repeats, key_of
+from invalidator.pipeline.repeats import Repeats, keys_of
 from invalidator.slots import clock
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ class Intake:
         return self._ignoring.is_choosy and any(envelope.source for envelope in envelopes)
 
     def _new_keys(self, envelopes: Sequence[Envelope], now: float) -> Keys:
-        if not self._repeats.all_new([_key_of(one) for one in envelopes if one.id], now):
+        if not self._repeats.all_new(keys_of(envelopes), now):
             envelopes = [one for one in envelopes if not self.is_repeat(message_of(one), now)]
         if all(len(one.keys) == 1 for one in envelopes):
             return Keys([one.keys[0] for one in envelopes], [one.ts for one in envelopes])
@@ -187,10 +187,3 @@ class Intake:
         if held is not None:
             channel = message.channel.decode("utf-8", "backslashreplace")
             self._log.warning("message.rejected", reason=reason, channel=channel, detail=detail, held_back=held)
-
-
-def _key_of(envelope: Envelope) -> int:
-    """The same as that of its Invalidation in Repeats, which is not made for it."""
-    keys = envelope.keys
-    targets = (("key", keys[0]),) if len(keys) == 1 else tuple([("key", key) for key in keys])
-    return key_of(envelope.id or "", targets, envelope.source or "", soft=False)

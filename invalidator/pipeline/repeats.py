@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from invalidator.messages import Keys
+
 if TYPE_CHECKING:
-    from collections.abc import Collection, Hashable
+    from collections.abc import Collection, Iterable
 
     from invalidator.messages import Invalidation
+    from invalidator.pipeline.envelope import Envelope
 
 WINDOW = 60.0
 """Seconds for which a message is known, at least; at most twice as long."""
@@ -15,7 +18,21 @@ MOST = 100_000
 """Messages that are known, and what one turn brings more. With more in a window, the oldest are forgotten, and purged
 for twice."""
 
-_MASK = (1 << 64) - 1
+
+class _Generation:
+    """What was taken in during some time: as a number each, and with its place where it came from the journal."""
+
+    __slots__ = ("heard", "places")
+
+    def __init__(self) -> None:
+        self.heard: set[int] = set()
+        self.places: dict[int, str] = {}
+
+    def __len__(self) -> int:
+        return len(self.heard) + len(self.places)
+
+    def has_none_of(self, keys: set[int]) -> bool:
+        return self.heard.isdisjoint(keys) and self.places.keys().isdisjoint(keys)
 
 
 class Repeats:
@@ -30,8 +47,8 @@ class Repeats:
         self._window = window
         self._most = most // 2
         # Two generations, and no time for each message: this is looked at for each one that comes.
-        self._now: dict[int, str] = {}
-        self._before: dict[int, str] = {}
+        self._now = _Generation()
+        self._before = _Generation()
         self._turned = 0.0
 
     def __len__(self) -> int:
@@ -42,23 +59,25 @@ class Repeats:
         if not message.id:
             return False
         self._turn_if_due(now)
-        key = key_of(message.id, message.targets, message.source, soft=message.soft)
-        known = self._now.get(key)
-        if known is None:
-            known = self._before.get(key)
-        if known is None:
-            self._now[key] = message.journal
-            return False
-        return not known or known != message.journal
+        key = key_of(message)
+        for known in (self._now, self._before):
+            if key in known.heard:
+                return True
+            if place := known.places.get(key):
+                return place != message.journal
+        if message.journal:
+            self._now.places[key] = message.journal
+        else:
+            self._now.heard.add(key)
+        return False
 
     def all_new(self, keys: Collection[int], now: float) -> bool:
         """Whether none of these has come before, in no journal, and no two are one. Known from now on, if it is so."""
         self._turn_if_due(now)
-        new = dict.fromkeys(keys, "")
-        known = (self._now.keys(), self._before.keys())  # of two views, the shorter is gone through
-        if len(new) < len(keys) or not all(map(new.keys().isdisjoint, known)):
+        new = set(keys)
+        if len(new) < len(keys) or not (self._now.has_none_of(new) and self._before.has_none_of(new)):
             return False
-        self._now.update(new)
+        self._now.heard |= new
         return True
 
     def _turn_if_due(self, now: float) -> None:
@@ -66,12 +85,24 @@ class Repeats:
             self._turn(now)
 
     def _turn(self, now: float) -> None:
-        self._before = self._now if now - self._turned < 2 * self._window else {}
-        self._now = {}
+        self._before = self._now if now - self._turned < 2 * self._window else _Generation()
+        self._now = _Generation()
         self._turned = now
 
 
-def key_of(id_: str, targets: Hashable, source: str, *, soft: bool) -> int:
-    """Of a message of this id, with all that it asks for and its source."""
-    # Hashes of texts are keyed anew in each process: nobody can make two of them meet.
-    return hash(id_) << 64 | hash((targets, soft, source)) & _MASK
+def key_of(message: Invalidation) -> int:
+    """Of a message with an id: of all that it asks for, and its source.
+
+    Hashes of texts are keyed anew in each process, so that nobody can make two of them meet. By chance one message in
+    10^14 meets one of those that are known.
+    """
+    targets = message.targets
+    if message.soft or not (isinstance(targets, Keys) or all(kind == "key" for kind, _ in targets)):
+        return hash((message.id, targets, message.source, message.soft))
+    names = targets.names if isinstance(targets, Keys) else [name for _, name in targets]
+    return hash((message.id, tuple(names), message.source))
+
+
+def keys_of(envelopes: Iterable[Envelope]) -> list[int]:
+    """The same for those of many that have an id, and ask for the removal of keys alone."""
+    return [hash((one.id, one.keys, one.source or "")) for one in envelopes if one.id]
