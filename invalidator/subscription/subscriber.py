@@ -235,20 +235,20 @@ class Subscriber:
         # The last of the events is always Messages. A million in a second come here: nothing is made of each of them.
         channels, payloads = events[-1].channels, events[-1].payloads
         for reply in replies:
-            if type(reply) is list and len(reply) == 4 and reply[0] == b"pmessage":
-                # A pattern so wide hears every worker's echoes, too.
-                if not (self._overhears and reply[2].startswith(ECHO.encode())):
-                    channels.append(reply[2])
-                    payloads.append(reply[3])
-            elif type(reply) is list and len(reply) == 3 and reply[0] == b"message":
-                if self._proof and reply[1] == self._channel:
-                    self._proof.heard(reply[2])
-                else:
-                    channels.append(reply[1])
-                    payloads.append(reply[2])
-            elif gap := self._control(reply, now):
-                events += [gap, Messages([], [])]
-                channels, payloads = events[-1].channels, events[-1].payloads
+            match reply:
+                case [b"pmessage", _, channel, payload]:
+                    # A pattern so wide hears every worker's echoes, too.
+                    if not (self._overhears and channel.startswith(ECHO.encode())):
+                        channels.append(channel)
+                        payloads.append(payload)
+                case [b"message", self._channel, text] if self._proof:
+                    self._proof.heard(text)
+                case [b"message", channel, payload]:
+                    channels.append(channel)
+                    payloads.append(payload)
+                case _ if gap := self._control(reply, now):
+                    events += [gap, Messages([], [])]
+                    channels, payloads = events[-1].channels, events[-1].payloads
 
     def _control(self, reply: object, now: float) -> Gap | None:
         """A reply that is no message: a confirmation, a pong, or a reason to give this connection up."""

@@ -25,6 +25,7 @@ import stat
 import sys
 import time
 from hashlib import blake2b
+from itertools import repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from zlib import crc32
@@ -92,10 +93,11 @@ class Table:
     def key_slots(self, keys: Sequence[str]) -> list[int]:
         """The same for many keys at once."""
         mask = self._mask
-        names = _encode("\n".join(keys)).split(b"\n")  # a call for each would take half as long again
-        if len(names) != len(keys):
+        try:
+            names = [*map(str.encode, keys)]
+        except UnicodeEncodeError:
             names = [_encode(key) for key in keys]
-        return [_FIRST_SLOT + (crc32(name, _KEYS) & mask) for name in names]
+        return [_FIRST_SLOT + (code & mask) for code in map(crc32, names, repeat(_KEYS))]
 
     def tag_slot(self, tag: str) -> int:
         """The word that holds the generation of `tag`."""
