@@ -196,13 +196,15 @@ def test_whatever_comes_is_taken_in_and_counted_as_it_is_one_by_one(payloads: li
 @settings(max_examples=100)
 def test_envelopes_that_are_parsed_together_say_what_each_says_alone(payloads: list[bytes]) -> None:
     together = decode_envelopes(payloads, KINDS, LONGEST)
-    for payload, envelope in zip(payloads, together or (), strict=together is not None):
+    for payload, envelope in zip(payloads, together.envelopes if together else (), strict=together is not None):
         assert message_of(envelope) == decode(payload, KINDS, LONGEST)
 
 
 def test_plain_envelopes_are_parsed_together_and_no_piece_of_one_spoils_its_neighbour() -> None:
     plain = b'{"v":1,"id":"7","ts":2.5,"source":"shop","keys":["a"],"traceparent":"00-1"}'
-    assert [one.ts for one in decode_envelopes([plain] * 3, KINDS, LONGEST) or ()] == [2.5] * 3
+    said = decode_envelopes([plain] * 3, KINDS, LONGEST)
+    assert said
+    assert ([one.ts for one in said.envelopes], said.names) == ([2.5] * 3, ["a"] * 3)
     assert decode_envelopes([plain], {"tag"}, LONGEST) is None
     assert decode_envelopes([plain], KINDS, len(plain) - 1) is None
     for more in (
@@ -237,7 +239,9 @@ def test_plain_envelopes_are_parsed_together_and_no_piece_of_one_spoils_its_neig
 
 def test_lists_without_anything_in_them_are_no_reason_to_look_at_each_and_hide_nothing() -> None:
     full = b'{"v":1,"id":"7","keys":["a","b"],"tags":[],"prefixes":[],"urls":[]}'
-    assert [one.keys for one in decode_envelopes([full] * 3, KINDS, LONGEST) or ()] == [("a", "b")] * 3
+    said = decode_envelopes([full] * 3, KINDS, LONGEST)
+    assert said
+    assert ([one.keys for one in said.envelopes], said.names) == ([("a", "b")] * 3, ["a", "b"] * 3)
     for lost in (b'{"keys":["a"],"tags":["t"],"tags":[]}', b'{"keys":[],"tags":["t"],"tags":[]}'):
         assert json.loads(lost)["tags"] == [], "a parser alone would lose one"
         for others in ([], [full], [b'{"keys":[]}'], [b'{"id":"[]","keys":[]}'], [b'{"id":"[[]","keys":[]}']):

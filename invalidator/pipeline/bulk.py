@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from invalidator.messages import Keys
-from invalidator.pipeline.envelope import MARKS, Outermost, is_plain
+from invalidator.pipeline.envelope import MARKS, Envelopes, Outermost, is_plain
+from invalidator.pipeline.uniform import ENOUGH, decode_uniform
 
 if TYPE_CHECKING:
     from collections.abc import Container, Sequence
 
     from invalidator.messages import Kind
-    from invalidator.pipeline.envelope import Envelope
 
 _CONTROL_BEYOND_ASCII = re.compile(r"[\x80-\x9f]")
 _SUSPECT = bytes([*range(0x20), 0x7F, *b"*?["])
@@ -48,15 +48,24 @@ def decode_keys(payloads: Sequence[bytes], allow: Container[Kind], max_payload: 
     return Keys(text.split("\n"))
 
 
-def decode_envelopes(payloads: Sequence[bytes], allow: Container[Kind], max_payload: int) -> Sequence[Envelope] | None:
-    """What all of these say, if each is an envelope of sound keys that asks for nothing more: parsed in one go.
+def decode_envelopes(payloads: Sequence[bytes], allow: Container[Kind], max_payload: int) -> Envelopes | None:
+    """What all of these say, if each is an envelope of sound keys that asks for nothing more.
 
-    None if one of them may be something else, or is to be rejected. Each has one `{`, where it begins, and all of them
-    together are a list of as many objects: so no two of them, whatever they hold, were read as one.
+    None if one of them may be something else, or is to be rejected.
     """
-    if "key" not in allow or len(max(payloads, key=len)) > max_payload:
+    if "key" not in allow or max(map(len, payloads)) > max_payload:
         return None  # before anything is made of what may be huge
-    joined, count = b",".join(payloads), len(payloads)
+    joined = b",".join(payloads)
+    return (decode_uniform(payloads, joined) if len(payloads) >= ENOUGH else None) or _decode_at_once(payloads, joined)
+
+
+def _decode_at_once(payloads: Sequence[bytes], joined: bytes) -> Envelopes | None:
+    """Of whatever shapes they are, parsed in one go.
+
+    Each has one `{`, where it begins, and all of them together are a list of as many objects: so no two of them,
+    whatever they hold, were read as one.
+    """
+    count = len(payloads)
     if joined.count(b"{") != count or not all(payload.startswith(b"{") for payload in payloads):
         return None
     # Each has one list with something in it, and in the end that is its keys: no other can have been lost to a second
@@ -69,7 +78,9 @@ def decode_envelopes(payloads: Sequence[bytes], allow: Container[Kind], max_payl
         envelopes = _outermosts.decode(b"[%b]" % joined)
     except (msgspec.DecodeError, RecursionError):
         return None
-    return envelopes if len(envelopes) == count and all(map(_asks_for_keys_alone, envelopes)) else None
+    if len(envelopes) != count or not all(map(_asks_for_keys_alone, envelopes)):
+        return None
+    return Envelopes(envelopes, [key for one in envelopes for key in one.keys])
 
 
 def _asks_for_keys_alone(envelope: Outermost) -> bool:

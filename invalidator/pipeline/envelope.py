@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, NamedTuple
+
 import msgspec
 
 from invalidator.messages import Invalidation, Keys, Kind, RejectReason, Target
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 LISTS: tuple[tuple[str, Kind], ...] = (
     ("keys", "key"),
@@ -51,6 +56,13 @@ class CloudEvent(msgspec.Struct, frozen=True):
 
     specversion: str | None = None
     data: Envelope | None = None
+
+
+class Envelopes(NamedTuple):
+    """Many, each of which asks for the removal of keys and for nothing more; and the keys of all of them."""
+
+    envelopes: Sequence[Envelope]
+    names: list[str]
 
 
 def is_plain(payload: bytes) -> bool:

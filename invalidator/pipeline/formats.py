@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import pluggy
 
     from invalidator.messages import Keys, Kind
-    from invalidator.pipeline.envelope import Envelope
+    from invalidator.pipeline.envelope import Envelopes
 
 
 def decoder(
@@ -52,7 +52,7 @@ class InBulk(NamedTuple):
     """What decodes many payloads at once, where all of them are of one sort; else it gives None: see bulk.py."""
 
     keys: Callable[[Sequence[bytes]], Keys | None]
-    envelopes: Callable[[Sequence[bytes]], Sequence[Envelope] | None]
+    envelopes: Callable[[Sequence[bytes]], Envelopes | None]
 
 
 def decoder_in_bulk(plugins: pluggy.PluginManager, allow: Container[Kind], max_payload: int) -> InBulk | None:

@@ -18,10 +18,10 @@ from invalidator.pipeline.repeats import Repeats, keys_of
 from invalidator.slots import clock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable
 
     from invalidator.messages import IgnoreReason, RejectReason
-    from invalidator.pipeline.envelope import Envelope
+    from invalidator.pipeline.envelope import Envelope, Envelopes
     from invalidator.pipeline.formats import InBulk
     from invalidator.pipeline.ignoring import Ignoring
     from invalidator.pipeline.tap import Tap
@@ -87,8 +87,8 @@ class Intake:
             part = messages[start : start + size]
             if (keys := bulk.keys(part.payloads)) is not None:
                 invalidations.append(Invalidation(keys))
-            elif (envelopes := bulk.envelopes(part.payloads)) is not None and not self._may_ignore(envelopes):
-                invalidations.append(Invalidation(self._new_keys(envelopes, clock())))
+            elif (said := bulk.envelopes(part.payloads)) and not self._may_ignore(said.envelopes):
+                invalidations.append(Invalidation(self._new_keys(said, clock())))
             elif size > _TOGETHER:
                 invalidations += self._many(bulk, part, _TOGETHER)
             else:
@@ -98,12 +98,13 @@ class Intake:
     def _may_ignore(self, envelopes: Iterable[Envelope]) -> bool:
         return self._ignoring.is_choosy and any(envelope.source for envelope in envelopes)
 
-    def _new_keys(self, envelopes: Sequence[Envelope], now: float) -> Keys:
+    def _new_keys(self, said: Envelopes, now: float) -> Keys:
+        envelopes, names = said
         if not self._repeats.all_new(keys_of(envelopes), now):
             envelopes = [one for one in envelopes if not self.is_repeat(message_of(one), now)]
-        if all(len(one.keys) == 1 for one in envelopes):
-            return Keys([one.keys[0] for one in envelopes], [one.ts for one in envelopes])
-        names = [key for one in envelopes for key in one.keys]
+            names = [key for one in envelopes for key in one.keys]
+        if len(names) == len(envelopes):
+            return Keys(names, [one.ts for one in envelopes])
         return Keys(names, [one.ts for one in envelopes for _ in one.keys])
 
     def _one_by_one(self, messages: Iterable[Message]) -> list[Invalidation]:
