@@ -35,7 +35,7 @@ from invalidator.pipeline.intake import Intake
 from invalidator.pipeline.repeats import Repeats
 from invalidator.pipeline.tap import Tap
 from invalidator.slots import PURGE_BOUNDS, Region
-from invalidator.subscription.inbox import Inbox
+from invalidator.subscription.inbox import BITE, Inbox
 from invalidator.wire.identity import ECHO
 from tests.support.ear import Ear
 from tests.support.ear import settings as heard_from
@@ -415,6 +415,15 @@ def test_replies_are_the_same_in_whatever_pieces_they_come(replies: list[Any], c
         data = data[cut:]
     got = parsed([chunk for chunk in [*chunks, data] if chunk])
     assert got == [list(reply) if isinstance(reply, tuple) else reply for reply in replies]
+
+
+def test_a_chunk_of_many_bites_has_every_reply_whole_and_one_that_is_longer_than_a_bite() -> None:
+    said = [(b"pmessage", b"cache:*", b"cache:a", b"%d" % number * (number % 90)) for number in range(1500)]
+    said[700] = (b"pmessage", b"cache:*", b"cache:a", b"x" * 3 * BITE)
+    data = b"".join(map(on_the_wire, said))
+    assert len(data) > 8 * BITE
+    assert parsed([data]) == [list(reply) for reply in said]
+    assert parsed([data[:BITE], data[BITE:]]) == [list(reply) for reply in said]
 
 
 def test_what_came_before_garbage_is_handed_on() -> None:

@@ -7,6 +7,7 @@ and Redis disconnects a subscriber that reads too slowly.
 from __future__ import annotations
 
 from collections import deque
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import hiredis
@@ -22,8 +23,16 @@ FEW = 1024
 LIMIT = 256 << 20
 """Bytes read and not yet parsed; at this bound we stop reading, and Redis decides."""
 
-NOT_YET = object()
-"""What the parser gives in the place of a reply that is not whole. Nothing equals it: a reply of 0 equals False."""
+BITE = 16_384
+"""Bytes that the parser gets at a time. It moves all that it holds to the front after each thousand that it has parsed:
+with 64 KiB that takes a fifth of its time.
+"""
+
+NOT_YET = [object()]
+"""What the parser gives in the place of a reply that is not whole. Nothing equals it: a reply of 0 equals False.
+
+A list, as each reply is compared with it: from one that is a list of another length, it differs at once.
+"""
 
 
 class Inbox:
@@ -63,14 +72,15 @@ class Inbox:
         return some
 
     def replies(self) -> Iterator[Iterator[Any]]:
-        """Chunk by chunk, the replies that are whole with it. Raises hiredis.HiredisError.
-
-        The parser gets a chunk at a time: it moves all that it holds to the front again and again.
-        """
+        """Chunk by chunk, the replies that are whole with it. Raises hiredis.HiredisError."""
         while self._chunks:
             _, chunk = self._chunks.popleft()
             self.size -= len(chunk)
-            self._reader.feed(chunk)
+            yield chain.from_iterable(self._of(chunk))
+
+    def _of(self, chunk: bytes) -> Iterator[Iterator[Any]]:
+        for start in range(0, len(chunk), BITE):
+            self._reader.feed(chunk, start, min(BITE, len(chunk) - start))
             yield iter(self._reader.gets, NOT_YET)
 
     def forget(self) -> None:
