@@ -39,7 +39,7 @@ def main() -> None:
     kept = [cache.set(name, True) for name in keys]
     assert all(kept), "nobody vouches for this table"
     table = open_table(path)
-    before = [(slot, table.words[slot]) for slot in table.key_slots(keys)]
+    before = [(slot, table.words[slot]) for slot in map(table.key_slot, keys)]
     print('"ready"', flush=True)
     sys.stdin.readline()
     until = time.monotonic() + PATIENCE + count / 500

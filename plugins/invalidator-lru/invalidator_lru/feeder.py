@@ -59,8 +59,7 @@ class Feeder:
         """When this returns, no reader serves any of these from memory any more. Raises TableError without a table."""
         table = self._opened()
         words, stamp = table.words, stamps.next()
-        for slot in table.key_slots(tuple(keys)):
-            words[slot] = stamp
+        table.write_keys(tuple(keys), stamp)
         for tag in tags:
             words[table.tag_slot(tag)] = stamp
         for prefix in prefixes:

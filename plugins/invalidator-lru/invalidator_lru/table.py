@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Final
 from zlib import crc32
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
 WORD: Final = 8
 MASK: Final = (1 << 64) - 1
@@ -90,14 +90,17 @@ class Table:
         """The word that holds the generation of `key`."""
         return _FIRST_SLOT + (crc32(_encode(key), _KEYS) & self._mask)
 
-    def key_slots(self, keys: Sequence[str]) -> list[int]:
-        """The same for many keys at once."""
-        mask = self._mask
+    def write_keys(self, keys: Sequence[str], value: int) -> None:
+        """Give the generations of many keys this value."""
         try:
-            names = [*map(str.encode, keys)]
-        except UnicodeEncodeError:
-            names = [_encode(key) for key in keys]
-        return [_FIRST_SLOT + (code & mask) for code in map(crc32, names, repeat(_KEYS))]
+            self._write(map(str.encode, keys), value)
+        except UnicodeEncodeError:  # some are written by now, and once more
+            self._write(map(_encode, keys), value)
+
+    def _write(self, names: Iterable[bytes], value: int) -> None:
+        words, mask = self.words, self._mask
+        for code in map(crc32, names, repeat(_KEYS)):
+            words[_FIRST_SLOT + (code & mask)] = value
 
     def tag_slot(self, tag: str) -> int:
         """The word that holds the generation of `tag`."""
