@@ -26,6 +26,7 @@ from invalidator.pipeline.ignoring import Ignoring
 from invalidator.pipeline.intake import Intake
 from invalidator.pipeline.tap import Tap
 from invalidator.slots import Region
+from invalidator.subscription.inbox import BITE, NOT_YET
 from invalidator_lru.draft import Plan
 from invalidator_lru.feeder import Feeder
 from invalidator_lru.preparation import prepare
@@ -111,12 +112,11 @@ def _reading(stream: bytes) -> float:
 
 
 def _parse(chunks: Sequence[bytes], replies: list[list[bytes]]) -> None:
-    reader = hiredis.Reader()
-    gets, feed = reader.gets, reader.feed
+    reader = hiredis.Reader(notEnoughData=NOT_YET)
     for chunk in chunks:
-        feed(chunk)
-        while (reply := gets()) is not False:
-            replies.append(reply)
+        for start in range(0, len(chunk), BITE):
+            reader.feed(chunk, start, min(BITE, len(chunk) - start))
+            replies.extend(iter(reader.gets, NOT_YET))
 
 
 def _intake(stack: ExitStack) -> Intake:
