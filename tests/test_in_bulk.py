@@ -387,6 +387,8 @@ def on_the_wire(reply: Any) -> bytes:
 class Wire:
     """A Link that brings these chunks."""
 
+    gives_all = False
+
     def __init__(self, chunks: Sequence[bytes]) -> None:
         self._chunks = list(chunks)
 

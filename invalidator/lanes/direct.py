@@ -64,8 +64,7 @@ class Direct(Lane):
             self._look(self._under_way)
         while not self._under_way and (batch := self._take()):
             self._send(batch)
-        if not self._under_way:
-            self._count_what_waits()
+        self._count_what_waits()  # what is under way as well: whoever is killed now is to be known to have had it
 
     def _wake(self) -> None:
         if self._stopping and not self._is_threads:
@@ -106,7 +105,6 @@ class Direct(Lane):
         """From here on the lane is the thread's."""
         self._left = left
         self._is_threads = True
-        self._receipts.count(self._pending)  # its batches may take long
         if self._thread is None:
             # A daemon thread: a backend that hangs must not keep the process from ending.
             self._thread = threading.Thread(target=self._run, name=f"lane {self.name}", daemon=True)

@@ -110,7 +110,8 @@ class Rig:
         self.lane.offer([Invalidation(targets, soft=soft, ts=ts)], clock())
 
     def counts(self) -> dict[str, int]:
-        """What the supervisor would read now."""
+        """What the supervisor would read now, were the worker's loop through with its turn."""
+        self.lane._count_what_waits()
         return self.region.snapshot().backends["objects"]
 
     def ended(self, end: End) -> int:
