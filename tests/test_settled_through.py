@@ -487,6 +487,7 @@ def killed(tmp_path: Path, ends: Remains, *messages: Invalidation) -> dict[str, 
     """The ends of what these asked for in a worker that was killed before it had done it."""
     rig = lane_of(tmp_path)
     rig.lane.offer(messages, clock(), 1)
+    rig.counts()
     totals = Totals()
     totals.fold(rig.region.snapshot(), {"objects": ends})
     return totals.plus([], ["objects"]).backends["objects"]
