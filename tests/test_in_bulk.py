@@ -618,6 +618,47 @@ def test_a_source_that_is_ignored_is_found_among_many() -> None:
     assert counts["ignored:source"] == 1
 
 
+def test_a_few_that_come_twice_are_looked_at_and_all_others_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    payloads = [b'{"id":"%d","keys":["a","b"]}' % number for number in range(300)]
+    payloads[50:50] = [payloads[0], payloads[40]]
+    seen: list[str] = []
+    look = Intake.is_repeat
+
+    def watched(self: Intake, one: Invalidation, now: float) -> bool:
+        seen.append(one.id)
+        return look(self, one, now)
+
+    monkeypatch.setattr(Intake, "is_repeat", watched)
+    taken = taken_in(payloads, bulk=True)
+    assert seen == ["0", "40", "0", "40"]
+    assert taken[1]["ignored:duplicate"] == 2
+    assert taken == taken_in(payloads, bulk=False)
+    assert len(seen) > 300, "one by one, all are"
+
+
+@pytest.mark.parametrize("given_up", [0, 1])
+def test_who_sends_again_what_was_given_up_is_heard_among_many_too(given_up: int) -> None:
+    counts = iter([0])
+    region = Region([])
+    other, end = pair()
+    intake = Intake(
+        lambda message: decode(message.payload, KINDS, LONGEST),
+        Ignoring(()),
+        lambda: next(counts, given_up),
+        lambda *_: None,
+        region.worker(),
+        Tap(end, "users"),
+        get_logger(),
+    )
+    intake.hear_alone(IN_BULK)
+    payloads = [b'{"id":"%d","keys":["a"]}' % number for number in range(100)]
+    for expected in (100, 100 if given_up else 0):
+        taken = intake.take(Messages([b"c"] * 100, payloads))
+        assert sum(len(one.targets) for one in taken) == expected
+    other.close()
+    end.close()
+
+
 DURATION = st.one_of(
     st.sampled_from([*PURGE_BOUNDS, 0.0, -0.0, -5.0, 3600.0, 1e308, -1e308, float("inf"), float("nan")]),
     st.floats(0, 100),

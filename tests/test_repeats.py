@@ -13,7 +13,7 @@ from invalidator import Invalidation, Target
 from invalidator.messages import EVERYTHING, Keys
 from invalidator.pipeline.envelope import Envelope
 from invalidator.pipeline.ignoring import MOST_HOPS, Ignoring
-from invalidator.pipeline.repeats import Repeats, keys_of
+from invalidator.pipeline.repeats import Repeats, key_of, keys_of
 
 A = Invalidation((Target("key", "users:42"),), id="a")
 
@@ -94,6 +94,16 @@ def test_what_comes_among_many_and_what_comes_alone_are_known_to_each_other(
     assert not others.all_new(keys_of([envelope]), 0.0)
     assert others.all_new(keys_of([msgspec.structs.replace(envelope, id="b")]), 0.0)
     assert keys_of([msgspec.structs.replace(envelope, id=None)]) == []
+
+
+def test_in_doubt_is_what_has_come_before_and_what_stands_twice_and_nothing_else() -> None:
+    repeats = Repeats(window=10.0)
+    assert repeats.all_new([1], 0.0)
+    assert repeats.all_new([2], 10.0), "a generation later"
+    repeats.is_repeat(replace(A, journal="1-0"), 10.0)
+    assert repeats.doubtful([1, 2, 3, 4, 4, key_of(A)]) == {1, 2, 4, key_of(A)}
+    assert repeats.doubtful([3, 5]) == set()
+    assert repeats.all_new([3, 5], 10.0), "to ask changes nothing"
 
 
 def test_a_flood_of_ids_is_bounded() -> None:

@@ -18,7 +18,7 @@ from invalidator.pipeline.repeats import Repeats, keys_of
 from invalidator.slots import clock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from invalidator.messages import IgnoreReason, RejectReason
     from invalidator.pipeline.envelope import Envelope, Envelopes
@@ -101,11 +101,24 @@ class Intake:
     def _new_keys(self, said: Envelopes, now: float) -> Keys:
         envelopes, names = said
         if not self._repeats.all_new(keys_of(envelopes), now):
-            envelopes = [one for one in envelopes if not self.is_repeat(message_of(one), now)]
+            envelopes = self._without_repeats(envelopes, now)
             names = [key for one in envelopes for key in one.keys]
         if len(names) == len(envelopes):
             return Keys(names, [one.ts for one in envelopes])
         return Keys(names, [one.ts for one in envelopes for _ in one.keys])
+
+    def _without_repeats(self, envelopes: Sequence[Envelope], now: float) -> Sequence[Envelope]:
+        # Only what is in doubt is looked at: a few that were sent twice must not make all the others as slow.
+        named = [one for one in envelopes if one.id]
+        keys = keys_of(named)
+        doubtful = self._repeats.doubtful(keys)
+        again = {
+            id(one)
+            for one, key in zip(named, keys, strict=True)
+            if key in doubtful and self.is_repeat(message_of(one), now)
+        }
+        self._repeats.all_new([key for key in keys if key not in doubtful], now)
+        return [one for one in envelopes if id(one) not in again]
 
     def _one_by_one(self, messages: Iterable[Message]) -> list[Invalidation]:
         taken = self._decoded(messages)

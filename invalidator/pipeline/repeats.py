@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from invalidator.messages import Keys
@@ -33,6 +34,9 @@ class _Generation:
 
     def has_none_of(self, keys: set[int]) -> bool:
         return self.heard.isdisjoint(keys) and self.places.keys().isdisjoint(keys)
+
+    def some_of(self, keys: set[int]) -> set[int]:
+        return keys & self.heard | keys & self.places.keys()
 
 
 class Repeats:
@@ -79,6 +83,12 @@ class Repeats:
             return False
         self._now.heard |= new
         return True
+
+    def doubtful(self, keys: Collection[int]) -> set[int]:
+        """Those of these that have come before, or stand here more than once."""
+        known = set(keys)
+        twice = {key for key, times in Counter(keys).items() if times > 1} if len(known) < len(keys) else set()
+        return twice | self._now.some_of(known) | self._before.some_of(known)
 
     def _turn_if_due(self, now: float) -> None:
         if now - self._turned >= self._window or len(self._now) >= self._most:
