@@ -8,7 +8,6 @@ and so many members and texts cannot have more of them.
 from __future__ import annotations
 
 from functools import lru_cache
-from operator import itemgetter
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
@@ -67,8 +66,8 @@ def decode_uniform(payloads: Sequence[bytes], joined: bytes) -> Envelopes | None
     texts = sum(type_ is str for _, type_ in shape)
     if joined.count(b'"') != 2 * (len(payloads) * (len(shape) + texts) + len(names)):
         return None
-    # What begins with a space is no JSON to `decode`, but a bare key.
-    return Envelopes(envelopes, names) if set(map(itemgetter(0), payloads)) == {0x7B} else None
+    # What begins with a space is no JSON to `decode`, but a bare key; and a space comes before a brace.
+    return Envelopes(envelopes, names) if min(payloads).startswith(b"{") else None
 
 
 def _object_of(payload: bytes) -> dict[str, Any]:
