@@ -85,7 +85,7 @@ class Direct(Lane):
 
     def _send(self, batch: Batch) -> None:
         began = clock()
-        if not batch.cause and len(batch.keys) <= MOST_AT_ONCE and (sent := self._guarded.send(batch)):
+        if _is_small(batch) and (sent := self._guarded.send(batch)):
             self._under_way = _UnderWay(batch, *sent, began)
             return
         with self._lock:
@@ -133,3 +133,8 @@ class Direct(Lane):
             self._finish(batch, self._guarded.await_answer(late.sent, batch), late.began)
         else:
             super()._attempt(batch)
+
+
+def _is_small(batch: Batch) -> bool:
+    names = (batch.keys, batch.tags, batch.prefixes, batch.patterns, batch.urls)
+    return not batch.cause and sum(map(len, names)) <= MOST_AT_ONCE

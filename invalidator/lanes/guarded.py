@@ -37,34 +37,33 @@ class Guarded:
         """Have the batch sent without a wait, and what to wait for; None if it is to be asked for."""
         try:
             sent = self._backend.send(batch)
-            return (sent, sent.fileno()) if sent else None
+            return (sent, _fd(sent.fileno())) if sent else None
         except BackendError:
             return None
         except BaseException as error:  # noqa: BLE001  # a plugin's, as above
-            self._log.error("purge.raised", error=repr(error))
+            self._complain("send", error)
             return None
 
     def is_answered(self, sent: Sent) -> bool | None:
         """Whether all of it is purged; None if that cannot be said without asking."""
         try:
-            return sent.is_answered()
+            return _bool(sent.is_answered())
         except BackendError:
             return None
         except BaseException as error:  # noqa: BLE001  # a plugin's, as above
-            self._log.error("purge.raised", error=repr(error))
+            self._complain("is_answered", error)
             return None
 
     def await_answer(self, sent: Sent, batch: Batch) -> PurgeResult:
         """To what was sent; waits as `ask` does."""
-        return self._answer(sent.wait, batch)
+        return self._answer(lambda: sent.wait(), batch)  # noqa: PLW0108  # a plugin's object may have no such method
 
     def subscribed(self, until: float) -> None:
         """Tell it how long the subscription is known to be alive."""
         try:
             self._backend.subscribed(until)
         except BaseException as error:  # noqa: BLE001  # a plugin's: it harms its own backend alone
-            if (held := self._seldom.due("subscribed", clock())) is not None:
-                self._log.error("plugin.raised", hook="subscribed", error=repr(error), held_back=held)
+            self._complain("subscribed", error)
 
     def close(self) -> None:
         """Have it give back what it opened."""
@@ -72,6 +71,10 @@ class Guarded:
             self._backend.close()
         except BaseException as error:  # noqa: BLE001  # a plugin's; there is nothing left that it could harm
             self._log.error("plugin.raised", hook="close", error=repr(error))
+
+    def _complain(self, hook: str, error: BaseException) -> None:
+        if (held := self._seldom.due(hook, clock())) is not None:
+            self._log.error("plugin.raised", hook=hook, error=repr(error), held_back=held)
 
     def _answer(self, call: Callable[[], object], batch: Batch) -> PurgeResult:
         try:
@@ -81,3 +84,17 @@ class Guarded:
         except BaseException as error:  # noqa: BLE001  # a plugin's: its backend has failed, not the worker
             self._log.error("purge.raised", error=repr(error))
             return all_failed(batch, BackendError("error", repr(error)))
+
+
+def _fd(value: object) -> int:
+    # Anything else would raise where the worker's loop waits for it, and for all that it waits for.
+    if type(value) is int and 0 <= value < 1 << 31:
+        return value
+    raise TypeError(f"fileno gave {str(value)[:80]!r}")
+
+
+def _bool(value: object) -> bool:
+    # A PurgeResult full of failures is true as well, and would be taken for a purge.
+    if isinstance(value, bool):
+        return value
+    raise TypeError(f"is_answered gave {type(value).__name__}, not a bool")

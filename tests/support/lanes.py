@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 from invalidator import Backend, Invalidation, PurgeResult, Target
 from invalidator.lanes.coalescer import Pending
 from invalidator.lanes.deadletter import FILE_LIMIT, DeadLetters
+from invalidator.lanes.direct import Direct
 from invalidator.lanes.following import Follower
 from invalidator.lanes.lane import Lane
 from invalidator.lanes.ordered import Ordered
@@ -93,7 +94,8 @@ class Rig:
         if isinstance(self.pending, Ordered) and order.after:
             self.lane: Lane = Follower(self.pending, **parts)
         else:
-            self.lane = Lane(pending=self.pending, **parts)
+            made = Lane if type(self.backend).send is Backend.send else Direct
+            self.lane = made(pending=self.pending, **parts)
 
     def _changed(self) -> None:
         self.changes += 1
