@@ -221,7 +221,14 @@ def _lane(
 
 def is_direct(backend: Backend, purge: pluggy.HookCaller, policy: Policy) -> bool:
     """Whether its batches may be sent by the loop: nobody stands around its `purge`, who would miss those."""
-    return type(backend).send is not Backend.send and len(purge.get_hookimpls()) == 1 and not policy.dry_run
+    is_alone = len(purge.get_hookimpls()) == 1
+    return is_alone and _has_send(type(backend)) and not backend.inline and not policy.dry_run
+
+
+def _has_send(kind: type[Backend]) -> bool:
+    """A class that has changed `purge` alone stands around it as well: what it has inherited would send past it."""
+    latest = next(base for base in kind.__mro__ if not vars(base).keys().isdisjoint({"purge", "send"}))
+    return latest is not Backend and "send" in vars(latest)
 
 
 def _policy(part: Part, lane: LaneSpec) -> Policy:
