@@ -93,6 +93,7 @@ class Correspondence:
         if is_awaited(message):
             for backend in self._presence.backends:
                 self._say(message, backend, End(outcome, reason), 0.0)
+            self._wake()
 
     def next_due(self) -> float:
         """Seconds until `turn` should be called, if nothing wakes the loop before."""

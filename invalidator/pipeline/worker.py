@@ -149,14 +149,17 @@ class Worker:
         """One turn of the loop: what has arrived goes all the way down; then what has become due is done."""
         woken, self._woken = self._woken, ""
         self._slots.beat(now)
+        is_due = now >= self._tended + TENDED_EVERY
         if not (woken and self._ready):
             self._obey(now)
             woken = ""
-        is_plain = woken == "lanes" or self._hear(now)
+        is_plain = (woken == "lanes" and not is_due) or self._hear(now)
         self._dispatcher.turn()  # purged and acknowledged: here, or on the lanes' own threads
-        if not (woken and is_plain and now < self._tended + TENDED_EVERY):
-            if woken:
-                self._obey(now)
+        if woken and (is_due or not is_plain):
+            self._obey(now)
+            self._dispatcher.turn()  # a resume, say, has more to be purged before anything is vouched for
+            woken = ""
+        if not woken:
             self._tended = now
             self._tend(now)
 
