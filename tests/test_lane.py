@@ -419,6 +419,13 @@ def test_a_backend_that_owes_work_is_not_told_that_all_is_well(tmp_path: Path) -
     assert rig.backend.vouched == [0.0, 12.5]
 
 
+def test_the_loop_is_woken_to_take_back_what_it_vouches_for_when_a_purge_of_memory_fails(tmp_path: Path) -> None:
+    rig = Rig(Inline(raising(RuntimeError("no"))), tmp_path)
+    rig.offer("a")
+    rig.lane.turn()
+    assert rig.changes == 1
+
+
 def test_a_backend_with_a_lane_of_its_own_is_told_nothing(tmp_path: Path) -> None:
     rig = Rig(Scripted(), tmp_path)
     rig.lane.vouch(12.5)

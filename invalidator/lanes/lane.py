@@ -339,8 +339,9 @@ class Lane:
         self.herald.tell(news)
         self._onlookers.see(receipt)
         self._tell_who_waits()
-        if batch.cause:
-            self._changed()  # the worker's loop may be waiting for this flush; for nothing else
+        # The worker's loop may be waiting for this flush, or else vouch for what could not be purged for a while yet.
+        if batch.cause or (self.backend.inline and result.failures):
+            self._changed()
 
     def _tell_who_waits(self) -> None:
         if not self._onlookers.wait:
