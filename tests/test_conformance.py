@@ -115,6 +115,58 @@ class TestShelfConforms(BackendConformance):
         return ShelfUnderTest()
 
 
+class Post:
+    """A letter to the librarian."""
+
+    def __init__(self, backend: Posting, batch: Batch) -> None:
+        self.backend = backend
+        self.batch = batch
+
+    def fileno(self) -> int:
+        return 0
+
+    def is_answered(self) -> bool:
+        return self.backend.shelf.opens.is_set() and self.backend.purge(self.batch) == PurgeResult()
+
+    def wait(self) -> PurgeResult:
+        return self.backend.purge(self.batch)
+
+
+class Posting(ShelfBackend):
+    post: type[Post] = Post
+
+    def send(self, batch: Batch) -> Post:
+        return self.post(self, batch)
+
+
+class Unread(Post):
+    def is_answered(self) -> bool:
+        return True
+
+
+class Forgetful(Posting):
+    post = Unread
+
+
+class Awaited(Post):
+    def is_answered(self) -> bool:
+        return self.backend.shelf.opens.wait(0.3) and super().is_answered()
+
+
+class Dawdling(Posting):
+    post = Awaited
+
+
+class Overdue(Post):
+    def wait(self) -> PurgeResult:
+        self.backend.enter(self.batch.deadline + 0.7)
+        return super().wait()
+
+
+class Patient(Posting):
+    post = Overdue
+
+
 class Idle(ShelfBackend):
     def names(self, batch: Batch, key: str) -> bool:
         del batch, key
@@ -203,6 +255,10 @@ UNSOUND: list[tuple[ShelfPlugin, str]] = [
     (ShelfPlugin(Globbing), "test_a_prefix_is_literal_where_it_looks_like_a_pattern"),
     (ShelfPlugin(Stubborn), "test_purging_what_is_not_there_succeeds"),
     (ShelfPlugin(Late), "test_the_deadline_is_honoured_while_the_server_hangs"),
+    (ShelfPlugin(Forgetful), "test_what_is_sent_is_purged_and_its_neighbour_is_not"),
+    (ShelfPlugin(Forgetful), "test_hostile_keys_that_are_sent_harm_nobody"),
+    (ShelfPlugin(Dawdling), "test_while_the_server_hangs_only_a_wait_waits_and_no_longer_than_the_deadline"),
+    (ShelfPlugin(Patient), "test_while_the_server_hangs_only_a_wait_waits_and_no_longer_than_the_deadline"),
     (ShelfPlugin(Hopeless), "test_the_deadline_is_honoured_while_the_server_hangs"),
     (ShelfPlugin(Hopeless), "test_a_server_that_is_away_is_reported_at_once_and_purged_when_it_is_back"),
     (ShelfPlugin(Talkative), "test_a_server_that_is_away_is_reported_at_once_and_purged_when_it_is_back"),
@@ -228,6 +284,13 @@ def test_an_unsound_backend_is_found_out(plugin: ShelfPlugin, name: str) -> None
         getattr(suite, name)(ShelfUnderTest())
 
 
+@pytest.mark.parametrize("name", sorted({name for plugin, name in UNSOUND if issubclass(plugin.backend, Posting)}))
+def test_a_sound_backend_that_sends_passes(name: str) -> None:
+    suite: Any = TestShelfConforms()
+    suite.plugin = ShelfPlugin(Posting)
+    getattr(suite, name)(ShelfUnderTest())
+
+
 def test_a_hostile_key_that_is_tried_for_ever_is_found_out() -> None:
     suite: Any = TestShelfConforms()
     suite.plugin = ShelfPlugin(Stubborn)
@@ -245,5 +308,7 @@ def test_what_a_cache_cannot_show_is_skipped_with_the_reason() -> None:
         suite.test_a_purged_key_is_gone_and_its_neighbour_is_not(Opaque())
     with pytest.raises(pytest.skip.Exception, match=r"Opaque does not offer stop\(\), start\(\)"):
         suite.test_making_a_backend_contacts_nothing(Opaque())
+    with pytest.raises(pytest.skip.Exception, match="shelf has no `send`"):
+        suite.test_what_is_sent_is_purged_and_its_neighbour_is_not(ShelfUnderTest())
     with pytest.raises(pytest.skip.Exception, match="does not declare the kind 'tag'"):
         suite.test_a_purged_tag_takes_what_belongs_to_it_alone(ShelfUnderTest())

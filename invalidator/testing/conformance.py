@@ -30,7 +30,7 @@ from invalidator.errors import BackendError
 from invalidator.messages import KINDS
 from invalidator.options import BackendOptions
 from invalidator.testing.hostile import FOUND, HOSTILE_KEYS, OTHER
-from invalidator.testing.rig import Rig, attempt, purge, settled, stopped, suspended
+from invalidator.testing.rig import Rig, answered, attempt, purge, settled, stopped, suspended
 
 if TYPE_CHECKING:
     from invalidator.messages import Failure
@@ -225,6 +225,47 @@ class BackendConformance(Rig):
                     assert not cache.secret or cache.secret not in str(raised.value)
             cache.store(FOUND)
             assert purge(backends, self._batch(keys=(FOUND,))) == []
+            assert not cache.holds(FOUND)
+
+    # What is sent without a wait: see Backend.send.
+
+    def test_what_is_sent_is_purged_and_its_neighbour_is_not(self, cache: CacheUnderTest) -> None:
+        with self._stored(cache, FOUND, OTHER) as backends:
+            for backend in self._sending(backends):
+                batch = self._batch(keys=(FOUND,))
+                assert answered(backend, batch, self._sent(backend, batch)) == []
+            assert not cache.holds(FOUND)
+            assert cache.holds(OTHER)
+
+    def test_hostile_keys_that_are_sent_harm_nobody(self, cache: CacheUnderTest) -> None:
+        with self._stored(cache, FOUND, OTHER) as backends:
+            for backend in self._sending(backends):
+                for key in HOSTILE_KEYS:
+                    batch = self._batch(keys=(key, FOUND))
+                    failures = answered(backend, batch, backend.send(batch))
+                    assert {failure.target.value for failure in failures} <= {key}
+                    assert not any(failure.retry for failure in failures), "it would be tried for ever"
+            assert not cache.holds(FOUND)
+            assert cache.holds(OTHER)
+
+    def test_while_the_server_hangs_only_a_wait_waits_and_no_longer_than_the_deadline(
+        self, cache: CacheUnderTest
+    ) -> None:
+        self._needs(cache, "hang", "resume")
+        with self._stored(cache, FOUND) as backends:
+            for backend in self._sending(backends):
+                with suspended(cache):
+                    began = time.monotonic()
+                    batch = self._batch(0.3, keys=(FOUND,))
+                    sent = self._sent(backend, batch)
+                    assert not sent.is_answered(), "nobody can have answered"
+                    assert time.monotonic() - began < 0.2
+                    with pytest.raises(BackendError) as raised:
+                        sent.wait()
+                    assert raised.value.retry
+                    assert time.monotonic() - began < 0.3 + 0.6
+                # An answer that comes late is not the next one's.
+                assert purge([backend], self._batch(keys=(FOUND,))) == []
             assert not cache.holds(FOUND)
 
     def test_connect_proves_that_a_purge_could_work_and_purges_nothing(self, cache: CacheUnderTest) -> None:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import select
 import threading
 import time
 from collections.abc import Sequence
@@ -24,6 +25,7 @@ from invalidator.testing.hostile import FOUND, OTHER
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from invalidator.backend import Sent
     from invalidator.messages import Kind
     from invalidator.options import BackendOptions
 
@@ -116,6 +118,19 @@ class Rig:
         if kind not in self._options(cache).kinds():
             pytest.skip(f"{self.type_name} with these options does not declare the kind {kind!r}")
 
+    def _sending(self, backends: Sequence[Backend]) -> Sequence[Backend]:
+        """These, connected: a backend sends only over what is there."""
+        if any(type(backend).send is Backend.send for backend in backends):
+            pytest.skip(f"{self.type_name} has no `send`")
+        assert purge(backends, self._batch(keys=("conformance:never-stored",))) == []
+        return backends
+
+    def _sent(self, backend: Backend, batch: Batch) -> Sent:
+        sent = backend.send(batch)
+        assert sent, "a key is to be sent over a connection that is there"
+        assert sent.fileno() >= 0
+        return sent
+
     def _close(self, backends: Sequence[Backend]) -> None:
         for backend in backends:
             backend.close()
@@ -124,6 +139,17 @@ class Rig:
 def purge(backends: Sequence[Backend], batch: Batch) -> list[Failure]:
     """The failures of all of them. Raises BackendError."""
     return [failure for backend in backends for failure in settled(backend, batch)]
+
+
+def answered(backend: Backend, batch: Batch, sent: Sent | None) -> list[Failure]:
+    """The failures of what was sent: as a lane does, this gives `purge` what nobody sends, or can say is purged."""
+    try:
+        while sent and not sent.is_answered():
+            assert time.monotonic() < batch.deadline, "no answer in time"
+            select.select([sent], [], [], max(0.0, batch.deadline - time.monotonic()))
+    except BackendError:
+        sent = None
+    return [] if sent else settled(backend, batch)
 
 
 def settled(backend: Backend, batch: Batch) -> list[Failure]:
