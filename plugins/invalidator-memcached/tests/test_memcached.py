@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import select
 import socket
+import threading
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -19,8 +21,10 @@ from invalidator.embedded import find_memcached, memcached_server
 from invalidator.testing import BackendConformance, CacheUnderTest, Conversation, RecordingServer, answering, saying
 from invalidator.testing.hostile import HOSTILE_KEYS
 from invalidator_memcached.backend import MemcachedBackend
+from invalidator_memcached.connection import Connection
 from invalidator_memcached.options import MemcachedOptions
 from invalidator_memcached.protocol import KeyTemplate, Replies, deletes, soft_flags
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -359,6 +363,114 @@ def test_neither_side_waits_for_the_other_while_both_buffers_are_full(tmp_path: 
                 naive.sendall(
                     b"".join(deletes(KeyTemplate("{key}"), keys[n : n + 1000], " q") for n in range(0, 5000, 1000))
                 )
+
+
+# What is sent without a wait.
+
+
+def connected(backend: MemcachedBackend) -> MemcachedBackend:
+    assert backend.purge(batch("first")).failures == ()
+    return backend
+
+
+def test_nothing_is_sent_before_there_is_a_connection_nor_what_is_not_small() -> None:
+    many = [f"{n:0250}" for n in range(300)]
+    with RecordingServer(QUIET) as server, backend_for(server.address) as backend:
+        assert backend.send(batch("a")) is None
+        connected(backend)
+        for refused in (batch("a b"), batch(all=True), batch(*map(str, range(1001))), batch(*many)):
+            assert backend.send(refused) is None
+        assert len(server.received[0].splitlines()) == 2, "the first, and its no-op"
+
+
+@pytest.mark.parametrize("rest", [b"MN\r\n", b"SERVER_ERROR x\r\n", b"x"])
+def test_over_a_connection_on_which_something_has_arrived_nothing_is_sent(rest: bytes) -> None:
+    asked = threading.Event()
+
+    def talkative(talk: Conversation) -> None:
+        talk.read_until(b"mn\r\n")
+        talk.send(b"MN\r\n")
+        if talk.number == 0 and asked.wait(5):
+            talk.send(rest)
+        talk.read_all()
+
+    with RecordingServer(talkative) as server, backend_for(server.address) as backend:
+        connection = connected(backend)._connection
+        assert connection is not None
+        asked.set()
+        wait_until(lambda: not connection.is_idle())
+        assert backend.send(batch("a")) is None
+        assert backend.purge(batch("a")).failures == ()
+        assert server.received[1].startswith(b"md a q")
+
+
+def test_after_the_goodbye_of_the_node_nothing_is_sent() -> None:
+    with RecordingServer(saying(b"MN\r\n", after=b"mn\r\n")) as server, backend_for(server.address) as backend:
+        connected(backend)
+        server.wait_for_closed(1)
+        assert backend.send(batch("a")) is None
+        assert backend.purge(batch("a")).failures == ()
+
+
+def test_what_could_be_sent_only_in_part_is_hung_up_on_and_sent_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    with RecordingServer(QUIET) as server, backend_for(server.address) as backend:
+        connected(backend)
+        with monkeypatch.context() as patched:
+            whole = Connection.send
+            patched.setattr(Connection, "send", lambda connection, wire: whole(connection, wire[:4]))
+            assert backend.send(batch("a")) is None
+        server.wait_for_closed(1)
+        assert backend.purge(batch("a")).failures == ()
+        assert server.received == (b"md first q\r\nmn\r\nmd a", b"md a q\r\nmn\r\n")
+
+
+@pytest.mark.parametrize(
+    "answer", [b"SERVER_ERROR x\r\nMN\r\n", b"MN\r\nMN\r\n", b"MN\r\nM", b"ERROR\r\n", b"HTTP/1.1 400 no\r\n", b""]
+)
+def test_an_answer_that_is_not_simply_yes_is_left_to_a_purge(answer: bytes) -> None:
+    def says_no_once(talk: Conversation) -> None:
+        for _ in range(3):
+            asked = talk.read_until(b"mn\r\n")
+            if b"md a q" in asked and not refused.is_set():
+                refused.set()
+                talk.send(answer)
+                if not answer:
+                    return
+            else:
+                talk.send(b"MN\r\n")
+
+    refused = threading.Event()
+    with RecordingServer(says_no_once) as server, backend_for(server.address) as backend:
+        sent = connected(backend).send(batch("a"))
+        assert sent is not None
+        with pytest.raises(BackendError):
+            wait_until(sent.is_answered)
+        assert backend.purge(batch("a")).failures == ()
+        assert server.received[-1].endswith(b"md a q\r\nmn\r\n")
+
+
+def test_an_answer_in_pieces_is_one_and_who_waits_for_it_has_the_rest() -> None:
+    rest = threading.Event()
+
+    def piecemeal(talk: Conversation) -> None:
+        talk.read_until(b"mn\r\n")
+        talk.send(b"MN\r\n")
+        talk.read_until(b"mn\r\n")
+        talk.send(b"SERVER_ERROR x\r\nM")
+        rest.wait(5)
+        talk.send(b"N\r\n")
+        talk.read_until(b"mn\r\n")
+        talk.send(b"HD\r\nSERVER_ERROR x\r\nMN\r\n")
+        talk.read_all()
+
+    with RecordingServer(piecemeal) as server, backend_for(server.address) as backend:
+        sent = connected(backend).send(batch("a", "b"))
+        assert sent is not None
+        assert select.select([sent], [], [], 5)[0]
+        assert not sent.is_answered()
+        rest.set()
+        assert [failure.target.value for failure in sent.wait().failures] == ["b"]
+        assert len(server.received) == 1
 
 
 def test_flush_all_is_flush_all_and_its_refusal_is_said(tmp_path: Path) -> None:
