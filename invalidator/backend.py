@@ -84,7 +84,7 @@ class Backend:
 
         What is small and goes over a connection that is open saves the hand-off to a thread, which takes longer than
         most servers do. Called from the worker's loop, while no `purge` is going on; not at all where a plugin's
-        wrapper stands around `purge`. One batch is under way at a time.
+        wrapper stands around `purge`, or a subclass has changed it alone. One batch is under way at a time.
         """
         del batch
         return None
