@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from invalidator import BackendError, PurgeResult, Target
-from invalidator.lanes.direct import MOST_AT_ONCE, PATIENCE, Direct
+from invalidator.lanes.direct import FEW, MOST_AT_ONCE, PATIENCE, Direct
 from invalidator.slots import clock
 from tests.support.lanes import Rig, Scripted, raising
 from tests.support.sending import BAD, GOOD, Sending, Under
@@ -125,6 +125,38 @@ def test_what_would_wait_goes_to_the_thread_and_the_lane_comes_back_when_all_is_
         rig.lane.turn()
         assert [sent.batch.keys for sent in backend.sent] == [("last",)]
         assert backend.threads[-1] == HERE
+
+
+@pytest.mark.parametrize("came_meanwhile", [3, FEW + 1])
+def test_under_a_stream_of_messages_the_thread_gives_the_lane_back_once_few_are_left(
+    tmp_path: Path, came_meanwhile: int
+) -> None:
+    keys = [f"k{number}" for number in range(came_meanwhile)]
+    asked, go_on = threading.Event(), threading.Event()
+
+    def slow(_: object) -> PurgeResult:
+        asked.set()
+        assert go_on.wait(10)
+        return PurgeResult()
+
+    backend = Sending(slow)
+    with running(backend, tmp_path) as rig:
+        backend.sends = False
+        rig.offer("first")
+        rig.lane.turn()
+        assert asked.wait(10)
+        backend.sends = True
+        rig.offer(*keys)
+        go_on.set()
+        wait_until(lambda: not is_threads(rig))
+        if came_meanwhile <= FEW:
+            assert rig.changes, "nobody has woken the loop"
+            assert rig.lane.next_due(clock()) == 0.0
+            rig.lane.turn()
+            backend.sent[0].say(GOOD)
+            rig.lane.turn()
+        assert (len(backend.batches), len(backend.sent)) == ((1, 1) if came_meanwhile <= FEW else (2, 0))
+        assert rig.ended("purged") == came_meanwhile + 1
 
 
 def test_a_batch_of_few_keys_and_many_urls_is_not_small(tmp_path: Path) -> None:

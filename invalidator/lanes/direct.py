@@ -2,7 +2,7 @@
 
 To hand a batch to a thread, and the interpreter with it, takes longer than a cache nearby does for its answer. What
 would wait goes to the thread, as in any other lane: the first connection, large batches, flushes, a server that is
-slow, and all that has failed. It keeps the lane until nothing is left that it would have to come back for.
+slow, and all that has failed. It keeps the lane until little is left, and nothing that it would have to come back for.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 MOST_AT_ONCE = 1_000
 """Targets of a batch that the loop sends: to write down more takes time in which nothing is read."""
+FEW = 250
+"""Targets with which the thread gives a lane back that would have more to do: far fewer than make the loop leave it."""
 PATIENCE = 0.05
 """Seconds for which the loop looks for an answer. Whoever needs longer is waited for by the thread."""
 
@@ -41,6 +43,7 @@ class Direct(Lane):
         """What the loop has left to the thread, until that takes it."""
         self._late: _UnderWay | None = None
         """What the thread has taken, and waits for."""
+        self._was_quick = False
         self._is_threads = False
         """Whether the lane is the thread's. Only the loop gives it away, and only the thread gives it back."""
 
@@ -120,7 +123,17 @@ class Direct(Lane):
         if isinstance(left, _UnderWay):
             self._late = left
             return left.batch
+        if left is None and self._is_light():
+            self._is_threads = False
+            self._changed()
+            return None
         return left or self._ready()
+
+    def _is_light(self) -> bool:
+        """Whether the loop could go on with it: messages that keep coming would otherwise keep it here for good."""
+        if self._stopping or not self._was_quick or self._pending.is_overdue():
+            return False
+        return 0 < len(self._pending) <= FEW
 
     def _rest(self) -> float | None:
         rest = super()._rest() if self._is_threads else None
@@ -129,10 +142,12 @@ class Direct(Lane):
 
     def _attempt(self, batch: Batch) -> None:
         late, self._late = self._late, None
+        began = clock()
         if late:
             self._finish(batch, self._guarded.await_answer(late.sent, batch), late.began)
         else:
             super()._attempt(batch)
+        self._was_quick = not late and clock() - began < PATIENCE
 
 
 def _is_small(batch: Batch) -> bool:
