@@ -165,7 +165,8 @@ def make_backends(topology: Topology, worker: str, lane: LaneSpec, plugins: plug
     asked = asked_of(topology, lane.backend)
     context = BackendContext(worker, lane.backend, topology.supervisor.state_dir, asked)
     made = plugins.hook.make_backend(type=spec.type, options=spec.options, context=context)
-    backends = list(made) if isinstance(made, Sequence) else [made]
+    # In this order: to ask whether something is a Sequence is to ask every kind of sequence that there is.
+    backends = [made] if isinstance(made, Backend) else list(made) if isinstance(made, Sequence) else []
     if not backends or not all(isinstance(backend, Backend) for backend in backends):
         raise PluginError(f"type {spec.type}: make_backend gave {made!r}, not a Backend or a list of them")
     return backends

@@ -76,7 +76,9 @@ class Correspondence:
 
     def follow(self, backends: Iterable[str]) -> None:
         """These are the worker's lanes: the backend of each."""
-        self._lanes = Counter(backends)
+        self._lanes.clear()
+        for backend in backends:  # not by Counter's own way: it asks all kinds of mapping what they are
+            self._lanes[backend] += 1
 
     def answer_of(self, backend: str) -> Answer:
         """What a lane of this backend calls when it has done with a message that asks for it. From any thread."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from invalidator.topology.models import Flush
 
@@ -21,8 +24,14 @@ def flush_of(worker: WorkerSpec, lane: LaneSpec, options: BackendOptions) -> Flu
     """What a flush forgets in this lane, whatever asks for it; None when nobody has said."""
     said = lane.flush or worker.flush
     if said is None and (default := options.default_flush()) is not None:
-        return Flush.model_validate(default)
+        return _read(msgspec.json.encode(default))
     return said
+
+
+@lru_cache(maxsize=64)
+def _read(default: bytes) -> Flush:
+    # Asked for each lane, of a plugin that says the same each time.
+    return Flush.model_validate(msgspec.json.decode(default))
 
 
 def gap_policy(topology: Topology, worker: WorkerSpec, lane: LaneSpec) -> Flush | None:
