@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 INDEX = "invalidator:{presence}"
@@ -50,6 +51,7 @@ class Presence:
         return (self.host, self.worker, self.instance)
 
 
+@lru_cache(maxsize=8)
 def instance_of(*places: object) -> str:
     """Eight characters for a daemon, made of where its files are."""
     return hashlib.sha256("\0".join(map(str, places)).encode("utf-8", "surrogateescape")).hexdigest()[:8]

@@ -33,12 +33,13 @@ from invalidator.pipeline.publishers import make_publishers
 from invalidator.pipeline.resend import Resends
 from invalidator.pipeline.tap import Tap
 from invalidator.pipeline.worker import Events, Surroundings, Worker
+from invalidator.presence import instance_of
 from invalidator.signals import Signals, Waker
 from invalidator.slots import clock
 from invalidator.subscription.subscriber import Subscriber
 from invalidator.topology.gaps import asked_of, flush_of, gap_policy
 from invalidator.wire.connection import Connector, connect
-from invalidator.wire.route import route_to
+from invalidator.wire.route import read_url, route_to
 from invalidator.wire.sideline import sideline_to
 
 if TYPE_CHECKING:
@@ -87,6 +88,12 @@ class Part:
     line: Line
     is_restart: bool = False
     heard: frozenset[str] = frozenset()
+
+
+def foresee(topology: Topology, spec: WorkerSpec) -> None:
+    """Work out what every worker will ask for and find worked out. In the supervisor's process, before the fork."""
+    instance_of(topology.file, topology.supervisor.state_dir)
+    read_url(topology.redis_of(spec))
 
 
 def assemble(part: Part, lifeline: int, announce: Callable[[], None], log: Logger) -> Worker:

@@ -21,6 +21,7 @@ from invalidator.supervision.contact import Contact
 from invalidator.supervision.handover import AT_ONCE
 from invalidator.supervision.incarnation import Incarnation
 from invalidator.supervision.reload import plan
+from invalidator.supervision.sharing import prepare
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -164,6 +165,7 @@ class Fleet:
         code = (self.loaded.topology.plugins, self.loaded.plugins.files())
         birth = child.birth(code)
         region = Region([lane.backend for lane in birth.spec.backends])
+        prepare(birth.topology, birth.spec)
         try:
             process, channel = self._forked(birth, region)
         except OSError as error:  # no process or memory to be had: that may pass, and the others go on

@@ -6,7 +6,6 @@ blocks but in `_wait`: not on a worker, not on whoever comes to one of its doors
 
 from __future__ import annotations
 
-import gc
 import os
 import select
 import signal
@@ -32,6 +31,7 @@ from invalidator.supervision.operations import Operations
 from invalidator.supervision.orphans import Orphans
 from invalidator.supervision.pages import Pages
 from invalidator.supervision.report import Daemon, report
+from invalidator.supervision.sharing import settle
 from invalidator.supervision.summary import summary
 
 if TYPE_CHECKING:
@@ -87,8 +87,7 @@ class Supervisor:
         loaded = self._fleet.loaded
         with self._doors.moving_to(loaded):
             self._apply_hook(loaded)
-        gc.collect()
-        gc.freeze()  # what is here now stays for good, and the children's collector need not copy its pages
+        settle()
         self._log.info("supervisor.started", pid=os.getpid(), workers=len(self._fleet.workers))
         while not self._fleet.has_ended():
             self._turn(self._wait())

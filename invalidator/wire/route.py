@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Protocol, cast
-from urllib.parse import urlsplit
 
 import redis
+from redis.connection import parse_url
 
 from invalidator.wire.cluster import ThroughCluster
-from invalidator.wire.options import PASSWORD, connection_options, over_tcp
+from invalidator.wire.options import connection_options, over_tcp
 from invalidator.wire.sentinel import ThroughSentinel
 
 if TYPE_CHECKING:
@@ -55,14 +56,11 @@ class Direct:
 
     def open(self, **options: Any) -> redis.Connection:
         """See Route."""
-        options = connection_options(self._settings) | options
-        url = self._settings.url.get_secret_value()
+        # A password's file is a newer word than the URL's.
+        made = read_url(self._settings) | connection_options(self._settings) | options
         if self._settings.url.scheme != "unix":
-            options |= over_tcp(self._settings.heartbeat.deadline)
-        # redis-py lets what the URL says win over arguments, but a password's file is the newer word.
-        if PASSWORD in options:
-            url = _without_password(url)
-        return cast("redis.Connection", redis.ConnectionPool.from_url(url, **options).make_connection())
+            made |= over_tcp(self._settings.heartbeat.deadline)
+        return cast("redis.Connection", made.pop("connection_class", redis.Connection)(**made))
 
     def check(self, server: Identity, *, to_listen: bool) -> None:
         """A replica hears its master's messages only while it is linked to it."""
@@ -96,7 +94,15 @@ def route_to(settings: RedisSettings, *, key: str = "", avoid: Callable[[], Addr
     return Direct(settings)
 
 
-def _without_password(url: str) -> str:
-    parts = urlsplit(url)
-    user, _, host = parts.netloc.rpartition("@")
-    return parts._replace(netloc=f"{user.split(':')[0]}@{host}" if user.split(":")[0] else host).geturl()
+def read_url(settings: RedisSettings) -> dict[str, Any]:
+    """What the URL says, as redis-py's connections take it; nothing where it names several servers.
+
+    Read once, and before the fork: a worker connects every few seconds for as long as it lives.
+    """
+    return {} if settings.url.scheme.startswith("redis+") else dict(_read(settings.url.reveal()))
+
+
+@lru_cache(maxsize=64)
+def _read(url: str) -> dict[str, Any]:
+    said: dict[str, Any] = parse_url(url)
+    return said
