@@ -16,8 +16,9 @@ from invalidator.wire.sideline import MOST_WAITING, Answered, Sideline
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
+    from invalidator.wire.identity import Command
     from tests.support.stores import RedisServer
 
 Outcomes = list[Answered | Refused]
@@ -111,3 +112,40 @@ def test_a_redis_that_hangs_holds_nobody_up_and_what_waits_is_bounded(
         assert isinstance(first(asking, outcomes), Refused)
     finally:
         server.cont()
+
+
+class Counted(Hub):
+    """Counts the exchanges, and what was asked in each."""
+
+    def exchange(self, commands: Sequence[Command]) -> tuple[object, ...]:
+        self.exchanges = [*getattr(self, "exchanges", []), len(commands)]
+        return super().exchange(commands)
+
+
+def test_what_is_not_urgent_goes_out_together_and_only_news_of_it_wake_the_loop(server: RedisServer) -> None:
+    settings = RedisSettings.model_validate({"url": server.url})
+    hub, wakes = Counted(route_to(settings), "aside", 60.0), threading.Semaphore(0)
+    one = Sideline(hub, wakes.release)
+    outcomes: Outcomes = []
+
+    def ask(*names: str, urgent: bool = False) -> None:
+        asked = len(outcomes) + len(names)
+        for name in names:
+            one.ask([(name,)], outcomes.append, urgent=urgent)
+        one.hand_over()
+        wait_until(lambda: len(outcomes) + len(one._outcomes) == asked)
+        one.turn()
+
+    try:
+        ask("PING", "TIME")
+        assert wakes.acquire(timeout=5), "who has answered is news"
+        assert hub.exchanges == [2]
+        ask("PING", "TIME")
+        ask("NOSUCH")
+        assert wakes.acquire(timeout=5)
+        assert not wakes.acquire(blocking=False), "only the refusal: what is as it was can wait"
+        ask("PING", urgent=True)
+        assert wakes.acquire(timeout=5), "the control: who is in a hurry is told at once"
+    finally:
+        one.close()
+        one.wait(5)

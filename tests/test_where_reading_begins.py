@@ -71,6 +71,9 @@ class Reading:
     def turn(self, now: float) -> None:
         del now
 
+    def hand_over(self) -> None:
+        pass
+
 
 class Nothing:
     def of(self, *_: object, **__: object) -> tuple[()]:

@@ -74,6 +74,10 @@ class Stream:
         self._now = now
         self._sideline.turn()
 
+    def hand_over(self) -> None:
+        """See Sideline."""
+        self._sideline.hand_over()
+
     def renew(self) -> None:
         """A Gap: it may be read again, and perhaps at another server. Ask over a new connection, and at once.
 

@@ -193,6 +193,7 @@ class Worker:
         self._vouch()
         self._become_ready()
         self._collector.turn(now)
+        self._surroundings.sideline.hand_over()
 
     def _wait(self) -> float:
         poll = select.poll()

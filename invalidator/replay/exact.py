@@ -190,6 +190,7 @@ class Journaled:
         if self._breaks.is_readable and self._tail.position:
             self._book.turn(self._readership.readers, now)
         self._slots.flushes_after(self._unjournaled.is_known_after())
+        self._stream.hand_over()
         return self._breaks.found()
 
     def is_crowded(self) -> bool:

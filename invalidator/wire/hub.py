@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from redis.exceptions import AskError, MovedError
 
@@ -30,7 +30,7 @@ class Hub:
     def __init__(self, route: Route, name: str, max_age: float) -> None:
         self._route = route
         self._max_age = max_age
-        self._options: dict[str, Any] = {"client_name": name, **UNINTRODUCED}
+        self._name = name
         self._connection: redis.Connection | None = None
         self._owners: dict[Address, redis.Connection] = {}
         self._opened = 0.0
@@ -73,10 +73,10 @@ class Hub:
         self._route.close()
 
     def _joined(self) -> redis.Connection:
-        connection = self._route.open(**self._options)
+        connection = self._route.open(**UNINTRODUCED)
         try:
             connection.connect()
-            self.server = identify(connection)
+            self.server = identify(connection, self._name)
             self._route.check(self.server, to_listen=False)
         except BaseException:
             with suppress(Exception):
@@ -99,7 +99,7 @@ class Hub:
     def _owner(self, address: Address) -> redis.Connection:
         if address not in self._owners:
             assert isinstance(self._route, ThroughCluster)  # noqa: S101  # nobody else redirects
-            connection = self._route.open_at(address, **self._options)
+            connection = self._route.open_at(address, client_name=self._name, **UNINTRODUCED)
             connection.connect()
             self._owners[address] = connection
         return self._owners[address]

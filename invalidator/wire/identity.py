@@ -41,9 +41,13 @@ class Identity:
     replication: str = ""
 
 
-def identify(connection: redis.Connection) -> Identity:
-    """Ask an open connection. Raises redis.RedisError or OSError when it is broken, not when an answer is refused."""
-    info, role, client = exchange(connection, [("INFO", "server"), ("ROLE",), ("CLIENT", "ID")])
+def identify(connection: redis.Connection, name: str = "") -> Identity:
+    """Ask an open connection. Raises redis.RedisError or OSError when it is broken, not when an answer is refused.
+
+    With a `name`, the connection is called so from now on, in the same round trip.
+    """
+    introduction: list[Command] = [("CLIENT", "SETNAME", name)] if name else []
+    *_, info, role, client = exchange(connection, [*introduction, ("INFO", "server"), ("ROLE",), ("CLIENT", "ID")])
     word, state = role_of(role)
     return Identity(_run_id(info), word, client if isinstance(client, int) else 0, state)
 

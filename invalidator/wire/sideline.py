@@ -9,6 +9,7 @@ import queue
 import threading
 from collections import deque
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from redis.exceptions import ClusterDownError, ReadOnlyError
@@ -19,13 +20,15 @@ from invalidator.wire.hub import Hub
 from invalidator.wire.route import route_to
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from invalidator.topology.models import RedisSettings
     from invalidator.wire.identity import Address, Command, Identity
 
 MOST_WAITING = 64
 """Requests not answered yet. A Redis that hangs answers none of them, and more would only be older when it does."""
+MOST_TOGETHER = 8
+"""Requests that go out at once: what a worker asks in one turn of its loop costs one round trip."""
 _NOT_HERE = (ReadOnlyError, ClusterDownError)
 """READONLY, CLUSTERDOWN and MASTERDOWN: answers of a server that is the right one no more."""
 
@@ -52,16 +55,18 @@ class _Request:
 
 
 class Sideline:
-    """Asks one request after the other, over connections that the Hub keeps. `wake` ends the loop's wait."""
+    """Asks in the order in which it is asked, over connections that the Hub keeps. `wake` ends the loop's wait."""
 
     def __init__(self, hub: Hub, wake: Callable[[], None], *, looks_back: bool = True) -> None:
         self._hub = hub
         self._wake = wake
         self._looks_back = looks_back
         self._requests: queue.SimpleQueue[_Request | None] = queue.SimpleQueue()
+        self._held: list[_Request] = []
         self._outcomes: deque[tuple[_Request, Answered | Refused]] = deque()
         self._waiting = 0
         self._astray = False
+        self._answers_as = ("", "")
         self._thread: threading.Thread | None = None
 
     def ask(
@@ -74,9 +79,10 @@ class Sideline:
     ) -> bool:
         """Send these, together and in this order; `turn` calls `then`. False: too many wait, and nothing is sent.
 
-        In a Cluster, commands whose keys another node owns are sent again to that node, after the others. An answer
-        that is not `urgent` waits until the loop turns for some other reason. `anew`: over a new connection, as the one
-        that is open may lead to a server that is the right one no more.
+        In a Cluster, commands whose keys another node owns are sent again to that node, after the others. What is not
+        `urgent` is sent at the next `hand_over`, and its answer waits until the loop turns for some other reason, but
+        for one that is news. `anew`: over a new connection, as the one that is open may lead to a server that is the
+        right one no more.
         """
         if self._waiting >= MOST_WAITING:
             return False
@@ -84,11 +90,21 @@ class Sideline:
             self._thread = threading.Thread(target=self._run, name="sideline", daemon=True)
             self._thread.start()
         self._waiting += 1
-        self._requests.put(_Request(tuple(commands), then, urgent, anew))
+        self._held.append(_Request(tuple(commands), then, urgent, anew))
+        if urgent:
+            self.hand_over()
         return True
+
+    def hand_over(self) -> None:
+        """Have what is held sent. The last that a loop does before it waits: a thread that is woken while the loop goes
+        on has to fight with it for the interpreter, which costs both more than the request does."""
+        held, self._held = self._held, []
+        for request in held:
+            self._requests.put(request)
 
     def turn(self) -> None:
         """Tell those who asked what has come back, on the caller's thread."""
+        self.hand_over()
         while self._outcomes:
             request, outcome = self._outcomes.popleft()
             self._waiting -= 1
@@ -106,6 +122,7 @@ class Sideline:
 
     def close(self) -> None:
         """End, once what was asked before has been answered. Does not wait for that."""
+        self.hand_over()
         self._requests.put(None)
 
     def wait(self, seconds: float) -> None:
@@ -114,28 +131,52 @@ class Sideline:
             self._thread.join(seconds)
 
     def _run(self) -> None:
-        while request := self._requests.get():
+        for requests in self._together():
             try:
-                outcome: Answered | Refused = self._answer(request)
+                outcomes: Sequence[Answered | Refused] = self._answers(requests)
             except Exception as error:  # noqa: BLE001  # whatever it is, who asked must hear of it or would wait for ever
                 self._hub.hang_up()
-                outcome = explain(error)
-            self._outcomes.append((request, outcome))
-            if request.urgent:
+                outcomes = [explain(error)] * len(requests)
+            self._outcomes.extend(zip(requests, outcomes, strict=True))
+            if any(request.urgent for request in requests) or self._is_news(outcomes[0]):
                 self._wake()
             self._look_back()
         self._hub.close()
 
-    def _answer(self, request: _Request) -> Answered:
-        if request.anew:
+    def _together(self) -> Iterator[list[_Request]]:
+        """What waits, as much of it at once as may go over one connection, until the word to end."""
+        waiting: deque[_Request | None] = deque()
+        while True:
+            if not waiting:
+                waiting.append(self._requests.get())
+            while not self._requests.empty():
+                waiting.append(self._requests.get())
+            if (first := waiting.popleft()) is None:
+                return
+            requests = [first]
+            while waiting and len(requests) < MOST_TOGETHER and (following := waiting[0]) and not following.anew:
+                requests.append(following)
+                waiting.popleft()
+            yield requests
+
+    def _answers(self, requests: Sequence[_Request]) -> list[Answered]:
+        if requests[0].anew:
             self._hub.hang_up()
         self._hub.prepare()
         asked = clock()
-        replies = self._hub.exchange(request.commands)
+        replies = self._hub.exchange(tuple(command for request in requests for command in request.commands))
         server = self._hub.server
         if any(isinstance(reply, _NOT_HERE) for reply in replies):
             self._hub.hang_up()
-        return Answered(replies, asked, server)
+        rest = iter(replies)
+        return [Answered(tuple(islice(rest, len(request.commands))), asked, server) for request in requests]
+
+    def _is_news(self, outcome: Answered | Refused) -> bool:
+        """Whether it is not what there has been before: nobody has answered, or refused it, or it was somebody else."""
+        if isinstance(outcome, Refused) or any(isinstance(reply, Exception) for reply in outcome.replies):
+            return True
+        before, self._answers_as = self._answers_as, (outcome.server.run_id, outcome.server.role)
+        return before != self._answers_as
 
     def _look_back(self) -> None:
         """At former masters, after the answer was told: one whose machine is gone costs a look its whole timeout."""

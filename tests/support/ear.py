@@ -60,6 +60,8 @@ class Ear:
                 self.gaps.append(event)
             else:
                 self.messages += event
+        if self.sideline:
+            self.sideline.hand_over()
         self.longest_turn = max(self.longest_turn, time.monotonic() - began)
 
     def until(self, condition: Callable[[], object], deadline: float = 10.0) -> None:
