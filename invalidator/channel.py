@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 LONGEST_PACKET = 32 << 10
 """Bytes. What is longer is not sent: a reader's buffer is as long as this."""
 MOST_TARGETS = 20
+LONGEST_REST = 1.0
+"""Seconds between two turns of a worker's loop when nothing happens: each costs, and most of them would do nothing."""
 LONGEST_TEXT = 300
 """Characters of a target, a channel or a detail that are passed on: a person looks at them, nothing acts on them."""
 
@@ -44,6 +46,8 @@ class Orders(msgspec.Struct, frozen=True, tag_field="what", tag="orders"):
 
     `retries` has the backends whose dead letters are to be tried again, each with the number of the last time that this
     was asked for: until the worker has said that it is done, its successors are told so too.
+
+    `rest` is for how many seconds its loop may wait at most: a small part of the time after which it is taken for hung.
     """
 
     paused: bool = False
@@ -52,6 +56,7 @@ class Orders(msgspec.Struct, frozen=True, tag_field="what", tag="orders"):
     predecessor: Predecessor = "none"
     flush: tuple[str, ...] = ()
     retries: dict[str, int] = {}
+    rest: float = LONGEST_REST
 
 
 class Subscription(msgspec.Struct, frozen=True, kw_only=True, tag_field="what", tag="subscription"):

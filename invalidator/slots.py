@@ -129,6 +129,12 @@ class Region:
         worker = dict(zip(WORKER_WORDS, self._words[: len(WORKER_WORDS)].tolist(), strict=True))
         return Snapshot(worker, {name: self._read(self._backend_words(name)) for name in self._names})
 
+    def changes(self) -> int:
+        """Another number whenever messages were received, or anything was counted of a backend, since the last one."""
+        # Each part only grows, so that a sum that is the same has parts that are.
+        firsts = range(len(WORKER_WORDS), len(self._words), len(BACKEND_WORDS))
+        return self.word("received") + sum(self._words[first] for first in firsts)
+
     def close(self) -> None:
         """Give the memory back. Nothing that came from this region may be used afterwards."""
         self._words.release()

@@ -174,13 +174,15 @@ def test_what_was_asked_before_a_gap_says_nothing_of_what_is_there_after_it(
     answered: list[bool] = []
     ask = Sideline.ask
 
-    def recorded(sideline: Sideline, commands: Any, then: Callable[[Any], None], *, anew: bool = False) -> bool:
+    def recorded(
+        sideline: Sideline, commands: Any, then: Callable[[Any], None], *, urgent: bool = True, anew: bool = False
+    ) -> bool:
         def told(outcome: Any) -> None:
             answered.append(anew)
             then(outcome)
 
         asked.append(anew)
-        return ask(sideline, commands, told, anew=anew)
+        return ask(sideline, commands, told, urgent=urgent, anew=anew)
 
     monkeypatch.setattr(Sideline, "ask", recorded)
     source.stop()

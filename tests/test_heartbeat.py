@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from invalidator.subscription.audit import Audit
-from invalidator.subscription.heartbeat import LONGEST_REST, Echoes, Path, Silence, Verdict
+from invalidator.subscription.heartbeat import COMPANY, LONGEST_REST, Echoes, Path, Silence, Verdict
 from invalidator.wire.identity import Identity
 
 INTERVAL, DEADLINE = 1.0, 3.0
@@ -125,9 +125,9 @@ def test_a_server_that_refuses_us_is_asked_ever_more_seldom() -> None:
         one.asked(str(number), now)
         one.refused(str(number), now, auth=True)
         assert not one.due(now)
-        wait = one.next_due(now) - INTERVAL / 4
+        wait = round(one.next_due(now) - INTERVAL * COMPANY, 6)
         waits.append(wait)
-        now += wait
+        now += wait + 1e-6
         assert one.due(now)
     assert waits == sorted(waits)
     assert waits[0] == 2 * INTERVAL

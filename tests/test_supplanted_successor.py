@@ -15,6 +15,7 @@ from invalidator.supervision.accounts import Errors
 from invalidator.supervision.child import Child
 from invalidator.supervision.incarnation import Incarnation
 from invalidator.topology.load import load
+from invalidator.topology.models import SupervisorSettings
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -91,3 +92,20 @@ def test_if_it_took_over_nobody_would_be_left_and_the_latest_file_forgotten(
     elder.ask_to_end.assert_called_once()
     assert child.current is None
     assert child.birth(None).spec != wanted.workers[0]
+
+
+def test_a_worker_that_is_watched_more_closely_from_now_on_is_told_and_not_taken_for_hung_before_it_knows(
+    tmp_path: Path,
+) -> None:
+    former = topology(tmp_path, 1)
+    child = Child(former.workers[0], former, get_logger(), Errors(), NOW)
+    one = process(former, 1)
+    child.begin(one)
+
+    child.watch_by(former.supervisor, NOW)
+    one.contact.order.assert_not_called()
+    child.watch_by(SupervisorSettings(heartbeat_timeout=0.4), NOW + 1)
+
+    (wanted,) = one.contact.order.call_args.args
+    assert wanted.rest == child.orders.rest == 0.1, "its successors know as well"
+    assert one.excuse.call_args.args == (NOW + 1,)

@@ -64,7 +64,7 @@ class Reading:
 
     # As the Stream, which is another's part.
 
-    def look(self, _: object, then: Callable[[Sight], None]) -> bool:
+    def look(self, _: object, then: Callable[[Sight], None], *, urgent: bool) -> bool:
         self._then = then
         return True
 

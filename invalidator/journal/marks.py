@@ -23,8 +23,14 @@ class Marks:
         self._waiting: deque[tuple[int, Position]] = deque()
         self._step = 1
 
+    def __len__(self) -> int:
+        """How many positions are yet to be answered for."""
+        return len(self._waiting)
+
     def add(self, number: int, position: Position) -> None:
         """With this offer the lane has been given everything up to this position."""
+        if not self._waiting and position == self.cursor:
+            return  # it has done with that already, and nothing was read since
         self._append(number, position)
         if len(self._waiting) > MOST:
             crowd, self._waiting = self._waiting, deque()

@@ -58,16 +58,16 @@ class Stream:
         self._gaps = 0
         self._now = 0.0
 
-    def look(self, position: Position | None, then: Callable[[Sight | None], None]) -> bool:
+    def look(self, position: Position | None, then: Callable[[Sight | None], None], *, urgent: bool = True) -> bool:
         """Ask for what comes after a position, or for the end. `turn` calls `then`, with None if that has failed.
 
-        False: not now, and `then` is not called.
+        False: not now, and `then` is not called. `urgent` as for the sideline.
         """
         if self._now < self.due:
             return False
         if position is None:
-            return self._ask(ask_end(self.name), 1, then)
-        return self._ask(ask_from(self.name, position, self._count), self._count, then)
+            return self._ask(ask_end(self.name), 1, then, urgent=urgent)
+        return self._ask(ask_from(self.name, position, self._count), self._count, then, urgent=urgent)
 
     def turn(self, now: float) -> None:
         """Tell those who have asked."""
@@ -91,13 +91,15 @@ class Stream:
         """Ask nothing any more."""
         self._sideline.close()
 
-    def _ask(self, commands: Sequence[Command], count: int, then: Callable[[Sight | None], None]) -> bool:
+    def _ask(
+        self, commands: Sequence[Command], count: int, then: Callable[[Sight | None], None], *, urgent: bool
+    ) -> bool:
         gaps = self._gaps
 
         def answered(outcome: Answered | Refused) -> None:
             then(self._sight(outcome, count) if gaps == self._gaps else None)
 
-        asked = self._sideline.ask(commands, answered, anew=self._anew)
+        asked = self._sideline.ask(commands, answered, urgent=urgent, anew=self._anew)
         self._anew = self._anew and not asked
         return asked
 

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from invalidator.backend import Backend, Sent
     from invalidator.messages import Batch, PurgeResult
 
+VOUCHED_EVERY = 0.6
+"""Seconds: an inline backend is told at least so often that all is well, or that it is not. Applications that it
+serves from memory take a silence of a second for the worker's death."""
+
 Purge = Any
 """pluggy's HookCaller: called with batch=..., it gives a PurgeResult."""
 

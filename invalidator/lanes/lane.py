@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from invalidator.errors import EXIT_BUG
 from invalidator.lanes.admission import admit
 from invalidator.lanes.deadletter import STOPPED
-from invalidator.lanes.guarded import Guarded
+from invalidator.lanes.guarded import VOUCHED_EVERY, Guarded
 from invalidator.lanes.lane_state import describe
 from invalidator.lanes.news import NO_ORIGIN, Herald
 from invalidator.lanes.onlookers import Onlookers
@@ -189,11 +189,11 @@ class Lane:
             )
 
     def next_due(self, now: float) -> float:
-        """Seconds until `turn` should be called; infinite for a lane with a thread."""
+        """Seconds until `turn` and `vouch` should be called; infinite for a lane with a thread."""
         if not self.backend.inline:
             return float("inf")
-        with self._lock:
-            return self._due(now)
+        with self._lock:  # one that is paused has been told that nothing is vouched for
+            return self._due(now) if self._paused else min(VOUCHED_EVERY, self._due(now))
 
     def fileno(self) -> int | None:
         """What to wait for before `turn` has something to do; None for a lane with a thread."""

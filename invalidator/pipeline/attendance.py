@@ -13,6 +13,7 @@ from redis import ResponseError
 from redis.exceptions import NoPermissionError
 
 from invalidator.presence import COMMANDS, INDEX, REMEMBERED
+from invalidator.subscription.heartbeat import COMPANY
 from invalidator.wire.sideline import Answered
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 RIGHTS = f"{COMMANDS} ~invalidator:*"
 """What it takes beside a subscription."""
+_TOGETHER = 0.05
+"""Intervals by which it may be early, to go out with an echo: one request costs less than two."""
 _PRUNED_EVERY = 60.0
 _LIFETIMES = 3
 _SHORTEST = 10.0
@@ -54,15 +57,19 @@ class Attendance:
         self._server_time: tuple[float, float] | None = None
 
     def next_due(self, now: float) -> float:
-        """Seconds until `turn` should be called."""
-        return float("inf") if self._asking else max(0.0, self._due - now)
+        """Seconds until `turn` should be called: what is due waits a while for the next echo, to go out with it."""
+        if self._asking:
+            return float("inf")
+        patience = self._interval * COMPANY if self.has_spoken else 0.0
+        return max(0.0, self._due + patience - now)
 
     def turn(self, now: float) -> None:
         """Say it again, if it is time and the last word has arrived."""
-        if self._asking or now < self._due:
+        if self._asking or now < self._due - self._interval * _TOGETHER:
             return
         self._due = now + self._interval
-        self._asking = self._sideline.ask(self._commands(now), self._answered)
+        # The first time the worker waits for it, to be ready.
+        self._asking = self._sideline.ask(self._commands(now), self._answered, urgent=not self.has_spoken)
 
     def stop(self) -> None:
         """Say that it is there no more."""

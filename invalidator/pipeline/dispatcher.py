@@ -57,6 +57,11 @@ class Dispatcher:
         self._offers += 1
         return self._offers
 
+    @property
+    def offers(self) -> int:
+        """How many numbers there have been: while it stays as it is, no lane has been given anything."""
+        return self._offers
+
     def flush(
         self,
         gap: Gap,

@@ -153,6 +153,11 @@ class Resends:
             lane.policy.backend for lane in lanes if not lane.policy.dry_run and lane.dead_letters.has_unfinished()
         )
 
+    @property
+    def is_running(self) -> bool:
+        """Whether some are on their way, or are to be: `turn` goes on with them bit by bit."""
+        return bool(self._running or self._inherited)
+
     def turn(self, wanted: Mapping[str, int], dispatcher: Dispatcher, now: float) -> list[Retried]:
         """Go on with what is wanted, backend by backend. Returns those that have come to an end."""
         for backend, number in wanted.items():

@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 
 Woken = Literal["", "messages", "lanes"]
 """What ended a wait, if that was nothing but messages, or answers to what lanes have sent."""
-LONGEST_WAIT = 0.25
-"""Seconds between two beats of an idle loop: far below any deadline that somebody measures them by."""
 TENDED_EVERY = 0.005
 """Seconds for which nothing but messages is looked at while these come one by one: the next would wait for the rest."""
 READY_PATIENCE = 6.0
@@ -97,6 +95,8 @@ class Worker:
         self._ready = self._orphaned = self._subscribed = False
         self._tended = 0.0
         self._woken: Woken = ""
+        self._silent: frozenset[int | None] = frozenset()
+        """What the last wait has found to have nothing to read. To ask each again costs most of an idle turn."""
 
     def run(self, stop_timeout: float) -> None:
         """Work until told to stop, then purge what is pending within `stop_timeout` seconds."""
@@ -148,25 +148,28 @@ class Worker:
     def turn(self, now: float) -> None:
         """One turn of the loop: what has arrived goes all the way down; then what has become due is done."""
         woken, self._woken = self._woken, ""
+        silent, self._silent = self._silent, frozenset()
         self._slots.beat(now)
         is_due = now >= self._tended + TENDED_EVERY
         if not (woken and self._ready):
-            self._obey(now)
+            self._obey(now, silent)
             woken = ""
-        is_plain = (woken == "lanes" and not is_due) or self._hear(now)
+        is_plain = (woken == "lanes" and not is_due) or self._hear(now, silent)
         self._dispatcher.turn()  # purged and acknowledged: here, or on the lanes' own threads
         if woken and (is_due or not is_plain):
-            self._obey(now)
+            self._obey(now, silent)
             self._dispatcher.turn()  # a resume, say, has more to be purged before anything is vouched for
             woken = ""
         if not woken:
             self._tended = now
             self._tend(now)
+        self._surroundings.sideline.hand_over()
 
-    def _hear(self, now: float) -> bool:
+    def _hear(self, now: float, silent: frozenset[int | None]) -> bool:
         """Whether nothing but messages has come, on a subscription that goes on."""
         is_plain = True
-        for arrived in self._subscriber.turn(now, hold=self._delivery.is_crowded()):  # arrives
+        looked = self._subscriber.fileno() in silent
+        for arrived in self._subscriber.turn(now, hold=self._delivery.is_crowded(), looked=looked):  # arrives
             if isinstance(arrived, Gap):
                 is_plain = False
                 self._gap(arrived, now)
@@ -180,14 +183,16 @@ class Worker:
                 self._declare(gap)
         return is_plain and self._subscriber.state == "live"
 
-    def _obey(self, now: float) -> None:
+    def _obey(self, now: float, silent: frozenset[int | None]) -> None:
         """What the supervisor wants, before anything is done; but messages that come one by one do not wait for it."""
-        self._liaison.turn(now, self._subscriber, self._delivery, self._dispatcher)
+        looked = self._liaison.fileno() in silent
+        self._liaison.turn(now, self._subscriber, self._delivery, self._dispatcher, looked=looked)
         self._inherit(now)
         self._surroundings.sideline.turn()
 
     def _tend(self, now: float) -> None:
         """All that no message waits for."""
+        self._surroundings.sideline.turn()  # the answer to an echo comes with the echo, and need not wake us again
         self._publishers.turn(now)
         self._liaison.unheard(self._publishers.trouble)
         self._vouch()
@@ -204,10 +209,12 @@ class Worker:
             if fd is not None:
                 poll.register(fd, select.POLLIN)
         now = clock()
-        seconds = min(LONGEST_WAIT, self._subscriber.next_due(now), self._dispatcher.next_due(now))
+        seconds = min(self._liaison.next_due(now, self._dispatcher), self._subscriber.next_due(now))
         seconds = min(seconds, self._delivery.next_due(now), self._publishers.next_due(now))
+        seconds = min(seconds, self._dispatcher.next_due(now), self._liaison.rest)
         # poll() takes milliseconds and a wait that is rounded down would spin until its time has come.
         ready = [fd for fd, _ in poll.poll(int(seconds * 1000 + 0.999))]
+        self._silent = frozenset({messages, self._liaison.fileno()}.difference(ready))
         others = [fd for fd in ready if fd not in answers]
         self._woken = "" if not ready else "lanes" if not others else "messages" if others == [messages] else ""
         if self._surroundings.waker.fileno() in others:

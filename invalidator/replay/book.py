@@ -46,7 +46,8 @@ class Book:
         self._pattern = pattern
         self._setups = setups
         self._written = b""
-        self._again = 0.0
+        self._again = self._earliest = 0.0
+        self._known_server = ""
         self._mark = 0.0
         self._marking = (0.0, 0)
 
@@ -74,14 +75,18 @@ class Book:
         return self._keeper.trouble
 
     def turn(self, readers: Sequence[Reader], now: float) -> None:
-        """Look how far the lanes are, if it is time."""
+        """Look how far the lanes are, if it is time. While nothing is read and nothing is owed, it seldom is."""
+        if self._is_astir(readers):
+            self.due = min(self.due, self._earliest)
         # A flush that is done is written down at once: until then, a successor would do it again.
         if now >= self.due or any(reader.has_done_flush() for reader in readers):
             began = clock()
             if now >= self._again:
                 self._again, self._written = now + AGAIN_SECONDS, b""
+            self._known_server = self.server
             self.keep(readers)
-            self.due = now + max(KEEP_SECONDS, _SHARE * (clock() - began))
+            self._earliest = now + max(KEEP_SECONDS, _SHARE * (clock() - began))
+            self.due = self._earliest if self._is_astir(readers) else self._again
 
     def keep(self, readers: Sequence[Reader]) -> None:
         """Have it written, if it has changed and is complete: a lane without a cursor would be taken for a new one."""
@@ -106,6 +111,9 @@ class Book:
             version = self._keeper.keep(data)
             if self._marking[0] != self.unjournaled:
                 self._marking = (self.unjournaled, version)
+
+    def _is_astir(self, readers: Sequence[Reader]) -> bool:
+        return self.server != self._known_server or any(reader.is_astir for reader in readers)
 
     def close(self, readers: Sequence[Reader], deadline: float) -> bool:
         """The lanes have ended. Whether all is kept at this monotonic second."""

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from invalidator.slots import WorkerSlots
     from invalidator.topology.models import Heartbeat
 
+_LOOK_SECONDS = 0.25
 LAST_WRITE = 0.2
 """Seconds that the last write of the cursors may take in any case."""
 _UNKEPT = "state_dir cannot keep how far it is, and a restart would read from an older place on; mend the disk"
@@ -199,7 +200,9 @@ class Journaled:
 
     def next_due(self, now: float) -> float:
         """See Delivery."""
-        return max(0.0, min(self._tail.next_due(), self._catch_up.next_due(), self._book.due) - now)
+        # While the journal cannot be read, what is promised ends by time alone.
+        look = float("inf") if self._stream.since is None else now + _LOOK_SECONDS
+        return max(0.0, min(self._tail.next_due(), self._catch_up.next_due(), self._book.due, look) - now)
 
     def proven_until(self, until: float, now: float) -> float:
         """See Delivery."""

@@ -40,6 +40,7 @@ class Reader:
         self._marks = Marks(self.behind)
         self._owes: GapCause | Literal[""] = kept.owes if kept else ""
         self._owed = _NEVER
+        self._is_changed = True
         self._joined: float = 0
         self._left: float = 0 if self.behind else _NEVER
 
@@ -71,6 +72,7 @@ class Reader:
         """Its lane will be asked for its flush. Until then a successor has to know of it."""
         if self.lane.policy.on_gap:
             self._owes = self._owes or cause
+            self._is_changed = True
 
     def offer(self, invalidations: Sequence[Invalidation], now: float, number: int, *, alone: bool = False) -> int:
         """Give it these. Returns how many it took before the first that it refused for want of room."""
@@ -89,7 +91,7 @@ class Reader:
         Without it, a backend that is away at the first start would keep the worker from being ready.
         """
         if self._marks.cursor is None:
-            self._marks.restart(position)
+            self._restart(position)
 
     def reached(self, position: Position) -> None:
         """With what was offered last, it has been given everything up to here."""
@@ -107,7 +109,7 @@ class Reader:
             return
         self._left = min(self._left, number)
         self.behind = position
-        self._marks.restart(position)
+        self._restart(position)
         self.due = 0.0
 
     def catch_up(self, number: int) -> None:
@@ -117,7 +119,7 @@ class Reader:
 
     def start_over(self) -> None:
         """What was known of its place in the Stream holds no more."""
-        self._marks.restart(OLDEST)
+        self._restart(OLDEST)
         if self.behind:
             self.behind = OLDEST
         self.forgiven = False
@@ -130,8 +132,18 @@ class Reader:
         owed, lane = self._owed, self.lane
         return owed < _NEVER and lane.settled_through() >= owed and lane.herald.followed_through() >= owed
 
+    @property
+    def is_astir(self) -> bool:
+        """Whether a successor may soon have to know something else of it than was seen when it was last settled."""
+        return self._is_changed or len(self._marks) > 0 or self._owed < _NEVER
+
     def settle(self) -> None:
         """Look how far its backend has come."""
+        self._is_changed = False
         self._marks.settle(self.lane.kept_through())
         if self.has_done_flush():
             self._owes, self._owed = "", _NEVER
+
+    def _restart(self, position: Position) -> None:
+        self._marks.restart(position)
+        self._is_changed = True

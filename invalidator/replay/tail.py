@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from invalidator.journal.stream import Sight, Stream
     from invalidator.replay.breaks import Breaks
 
+_COLLECTED = 0.25
+"""Seconds that an answer may wait for the loop to turn for some other reason, when nothing is expected of it."""
 SOON = 0.1
 """Seconds after a message was heard until its entry is looked for: many are then read at once."""
 
@@ -40,24 +42,35 @@ class Tail:
         self._breaks = breaks
         self._read = read
         self._excused = ZERO
-        self._asking = False
+        self._asking = self._is_urgent = self._is_hurried = False
         self._due = 0.0
         self._now = 0.0
 
     def hurry(self, due: float = 0.0) -> None:
         """Look at this second, if not before."""
         self._due = min(self._due, due)
+        self._is_hurried = True
 
     def next_due(self) -> float:
-        """The second at which to turn; infinite while an answer is awaited."""
-        return float("inf") if self._asking else max(self._due, self._stream.due)
+        """The second at which to turn; infinite while an answer is awaited that wakes the loop."""
+        if not self._asking:
+            return max(self._due + self._slack, self._stream.due)
+        return float("inf") if self._is_urgent else self._now + min(_COLLECTED, self._interval / 4)
+
+    @property
+    def _slack(self) -> float:
+        # When all is quiet, a turn that is made for an echo is as good as one of our own.
+        return 0.0 if self._is_hurried else self._interval / 4
 
     def turn(self, now: float) -> None:
         """Look, if it is time."""
         self._now = now
-        if not self._asking and now >= self._due:
+        if not self._asking and now >= self._due - self._slack:
             self._due = now + self._interval
-            self._asking = self._stream.look(self.position, self._answered)
+            # Where nothing was heard there seldom is anything to read, and the echo's turn takes the answer along.
+            self._is_urgent, self._is_hurried = self._is_hurried or self.position is None, False
+            self._asking = self._stream.look(self.position, self._answered, urgent=self._is_urgent)
+            self._is_hurried = self._is_urgent and not self._asking
 
     def _answered(self, sight: Sight | None) -> None:
         self._asking = False

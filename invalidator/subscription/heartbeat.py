@@ -18,7 +18,9 @@ TIMER_SLACK = 0.05
 """Seconds by which a PING may have gone out late; without it, that would be added to the deadline."""
 LATE_PING = 1.25
 """Intervals of silence before a PING. The echo is due after one, and when it comes none is needed."""
-_COMPANY = 0.25
+COMPANY = 0.2
+"""Intervals that what is due may wait for the loop to turn for some other reason: each turn costs. An echo that waited
+until a PING is due would cost that one as well."""
 _LONGEST_NUMBER = 20
 LONGEST_REST = 30.0
 """Seconds between two attempts to ask a server that refuses our credentials."""
@@ -130,12 +132,9 @@ class Echoes:
         return not self._out and now >= self._due
 
     def next_due(self, now: float) -> float:
-        """Seconds until there is something to do; infinite while it is for others to speak.
-
-        An echo that is due waits a while for the loop to turn for some other reason: each turn costs.
-        """
+        """Seconds until there is something to do; infinite while it is for others to speak."""
         if not self._out:
-            return max(0.001, self._due + self._interval * _COMPANY - now)
+            return max(0.001, self._due + self._interval * COMPANY - now)
         if self._judged is None or self._fence:
             return float("inf")
         return max(0.001, self._judged[0] - now)
@@ -178,6 +177,11 @@ class Echoes:
         """It has come."""
         if nonce == self._out:
             self._out = ""
+
+    @property
+    def is_out(self) -> bool:
+        """Whether one has been asked for, and neither been heard nor refused."""
+        return bool(self._out)
 
     @property
     def unheard_since(self) -> float:

@@ -42,6 +42,8 @@ class Inbox:
         self._chunks: deque[tuple[float, bytes]] = deque()
         self._reader = _reader()
         self.size = 0
+        self.is_drained = False
+        """Whether all was taken in that the connection had: what comes after that shows at its socket."""
 
     @property
     def is_full(self) -> bool:
@@ -55,12 +57,16 @@ class Inbox:
     def begin(self) -> None:
         """The next bytes are those of a new connection. There are none of the old one left."""
         self._reader = _reader()
+        self.is_drained = False
 
     def absorb(self, link: Link, now: float) -> bool:
         """Take in what there is; whether that was anything. Raises OSError, EOFError at the end of the stream."""
-        some = False
+        some = self.is_drained = False
         for _ in range(READS_AT_ONCE):
-            if self.is_full or (chunk := link.read()) is None:
+            if self.is_full:
+                break
+            if (chunk := link.read()) is None:
+                self.is_drained = True
                 break
             if not chunk:
                 raise EOFError("Redis closed the connection")
@@ -68,6 +74,7 @@ class Inbox:
             self._chunks.append((now, chunk))
             self.size += len(chunk)
             if len(chunk) < FEW and link.gives_all:
+                self.is_drained = True
                 break  # one more look would find nothing, and these would wait for it
         return some
 

@@ -15,7 +15,7 @@ from redis.exceptions import NoPermissionError
 from invalidator.slots import clock
 from invalidator.subscription.audit import Audit
 from invalidator.subscription.commands import command
-from invalidator.subscription.heartbeat import Echoes, Verdict
+from invalidator.subscription.heartbeat import COMPANY, Echoes, Verdict
 from invalidator.wire.connection import Refused
 from invalidator.wire.identity import ECHO
 
@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from invalidator.topology.settings import Heartbeat
     from invalidator.wire.identity import Command, Identity
     from invalidator.wire.sideline import Answered, Sideline
+
+
+_COLLECTED = 0.25
+"""Seconds after which it is looked for an answer: what follows from it is not to come later than that."""
 
 
 class Shown(NamedTuple):
@@ -55,6 +59,7 @@ class Proof:
         self._doubt: Verdict | None = None
         self._over = False
         self._is_new = True
+        self._is_asking = self._is_auditing = False
 
     @property
     def is_open(self) -> bool | None:
@@ -141,7 +146,10 @@ class Proof:
 
     def next_due(self, now: float) -> float:
         """Seconds until `turn` should be called."""
-        return self._echoes.next_due(now) if self._hears and self._publishes else float("inf")
+        due = self._echoes.next_due(now) if self._hears and self._publishes else float("inf")
+        # An answer by itself does not wake us, but for one that is news. Behind an echo that has come there is none.
+        awaited = self._is_asking and (self._is_auditing or self._echoes.is_out)
+        return min(due, _COLLECTED, self._heartbeat.interval * COMPANY) if awaited else due
 
     def end(self) -> None:
         """The connection is gone: what is still on its way concerns nobody."""
@@ -163,11 +171,15 @@ class Proof:
         # What the sideline knows of its server's role may be older than this connection: a promotion in between would
         # be taken for one of now, again and again.
         then, anew = partial(self._answered, nonce, question), self._is_new
-        if commands and not self._sideline.ask(commands, then, urgent=False, anew=anew):
+        if commands:
+            self._is_asking = self._sideline.ask(commands, then, urgent=False, anew=anew)
+            self._is_auditing = question is not None
+        if commands and not self._is_asking:
             self._refused(nonce, Refused("too much is asked of Redis beside the subscription, and not answered"))
         self._is_new = self._is_new and not commands
 
     def _answered(self, nonce: str, question: Command | None, outcome: Answered | Refused) -> None:
+        self._is_asking = False
         if self._over:
             return
         if isinstance(outcome, Refused):

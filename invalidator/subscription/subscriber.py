@@ -20,7 +20,7 @@ from invalidator.subscription.heartbeat import TIMER_SLACK, Path, Silence, Verdi
 from invalidator.subscription.inbox import Inbox
 from invalidator.subscription.proof import Proof, Shown
 from invalidator.topology.patterns import overlap
-from invalidator.wire.connection import Connector, Link, Refused
+from invalidator.wire.connection import NEWS_SECONDS, Connector, Link, Refused
 from invalidator.wire.identity import ECHO
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ class Subscriber:
         if self.state == "connecting":
             return self._heartbeat.deadline
         if self.state == "waiting":
-            return max(0.0, self._due - now)
+            return max(0.0, min(self._due - now, NEWS_SECONDS if self._refused_us else float("inf")))
         echo = self._proof.next_due(now) if self._proof else float("inf")
         return min(self._silence.next_due(now), echo)
 
@@ -124,18 +124,18 @@ class Subscriber:
         """Subscribe before anything else is done, and wait so long for a connection. What comes is kept for `turn`."""
         self._pursue(now, patience)
 
-    def turn(self, now: float, *, hold: bool = False) -> Sequence[Gap | Messages]:
+    def turn(self, now: float, *, hold: bool = False, looked: bool = False) -> Sequence[Gap | Messages]:
         """Do what is due, and hand on what has arrived, in the order in which it did.
 
-        `hold`: hand on nothing now. What arrives is kept, as bytes.
+        `hold`: hand on nothing now. What arrives is kept, as bytes. `looked`: `fileno` had nothing to read just now.
         """
         self._holds = hold
         if self._link is None:
             arrived = self._parse(now)  # what the last connection left, a slice at a time: the loop must go on beating
             self._pursue(now)
             return arrived
-        self._absorb(now)
-        arrived = self._parse(now)
+        self._absorb(now, looked=looked)
+        arrived = self._parse(now) if self._inbox.size else ()
         # A connection that brings messages is doubted no sooner than a PING may be late: the next would wait for it.
         if not arrived or now >= self._checked + TIMER_SLACK:
             self._check(now)
@@ -207,8 +207,8 @@ class Subscriber:
         except OSError as error:
             self._lose("disconnect", now, str(error))
 
-    def _absorb(self, now: float) -> None:
-        if self._link is None:
+    def _absorb(self, now: float, *, looked: bool = False) -> None:
+        if self._link is None or (looked and self._inbox.is_drained):
             return
         before, lost = self._inbox.size, None
         try:

@@ -17,7 +17,7 @@ from invalidator.channel import Orders
 from invalidator.supervision.deaths import Deaths
 from invalidator.supervision.handover import READY_WITHIN, Birth, Handover
 from invalidator.supervision.history import History
-from invalidator.supervision.incarnation import exit_text
+from invalidator.supervision.incarnation import exit_text, rest_of
 from invalidator.supervision.metrics import Totals, WorkerView
 from invalidator.supervision.recycling import Recycling
 from invalidator.supervision.reload import heard_on
@@ -45,7 +45,7 @@ class Child:
         self.successor: Incarnation | None = None
         self.leaving: Incarnation | None = None
         self.handover: Handover | None = None
-        self.orders = Orders()
+        self.orders = Orders(rest=rest_of(topology.supervisor))
         self.history = History()
         self.totals = Totals()
         self._log = log.bind(worker=spec.name)
@@ -55,6 +55,7 @@ class Child:
         self._is_over = False
         self._is_proof = False
         self._starts = 0
+        self._sampled: tuple[tuple[int | None, int], ...] | None = None
 
     def __iter__(self) -> Iterator[Incarnation]:
         """Its processes that have not been reaped, the one in charge first."""
@@ -94,20 +95,36 @@ class Child:
         """Its counters, over all the processes that it has been and is."""
         return self.totals.plus([one.words() for one in self], [lane.backend for lane in self.spec.backends])
 
+    def sample(self, now: float) -> None:
+        """Have its history go on, if it is time."""
+        if self.history.next_due(now) > 0:
+            return
+        standing = tuple((one.pid, one.region.changes()) for one in self)
+        if standing == self._sampled:
+            self.history.repeat(now)  # to read and sum up all words of an idle worker is most of what it costs us
+        else:
+            self.history.add(now, self.words())
+        self._sampled = standing
+
     def view(self, now: float) -> WorkerView:
         """What the metrics show of it."""
         return WorkerView(self.spec.name, self.words(), self.is_up(), self.is_subscribed(now), self.deaths.restarts)
 
     def order(
-        self, *, paused: bool | None = None, tapped: bool | None = None, retries: dict[str, int] | None = None
+        self,
+        *,
+        paused: bool | None = None,
+        tapped: bool | None = None,
+        retries: dict[str, int] | None = None,
+        rest: float | None = None,
     ) -> None:
         """Want something else of its processes from now on, and of their successors."""
-        paused = self.orders.paused if paused is None else paused
-        tapped = self.orders.tapped if tapped is None else tapped
-        retries = self.orders.retries if retries is None else retries
-        self.orders = replace(self.orders, paused=paused, tapped=tapped, retries=retries)
-        for one in self:
-            one.contact.order(replace(one.contact.orders, paused=paused, tapped=tapped, retries=retries))
+        wanted = {"paused": paused, "tapped": tapped, "retries": retries, "rest": rest}
+        changed = {name: value for name, value in wanted.items() if value not in (None, getattr(self.orders, name))}
+        if changed:
+            self.orders = replace(self.orders, **changed)
+            for one in self:
+                one.contact.order(replace(one.contact.orders, **changed))
 
     def next_due(self, now: float, settings: SupervisorSettings) -> float:
         """Seconds until something has to be done with it, if nothing happens before."""
@@ -217,6 +234,11 @@ class Child:
         elif wanted.failures:
             self.replace(wanted.spec, wanted.topology, now, reason)
         # else: what is under way is what was asked for
+
+    def watch_by(self, settings: SupervisorSettings, now: float) -> None:
+        """From now on its processes are watched by these settings, whatever else they go on with."""
+        self.order(rest=rest_of(settings))
+        self.excuse(now)  # a rest that was short enough before may be too long now, until it has heard of it
 
     def adopt(self, spec: WorkerSpec, topology: Topology) -> None:
         """A new topology says the same of it: the process goes on, and its successors are made from the new one."""

@@ -101,8 +101,7 @@ class Fleet:
             self._fork(child)
         self._unproven = {name for name in self._unproven if name in self.workers and not self._is_proven(name, now)}
         for child in self.workers.values():
-            if child.history.next_due(now) <= 0:
-                child.history.add(now, child.words())
+            child.sample(now)
 
     def excuse(self, now: float) -> None:
         """The supervisor itself stood still: a silence before says nothing about any worker."""
@@ -127,6 +126,8 @@ class Fleet:
             self.workers[name] = Child(specs[name], loaded.topology, self._log, self.errors, now)
         self._unproven.update(todo.replace, todo.start)
         self.workers = {name: self.workers[name] for name in specs}  # in the order of the file, for whoever looks
+        for child in self:
+            child.watch_by(loaded.topology.supervisor, now)
         return todo
 
     def stop(self, now: float) -> None:

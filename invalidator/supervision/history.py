@@ -51,6 +51,11 @@ class History:
             backends = {name: _Backend(_done(lane), _histograms(lane)) for name, lane in words.backends.items()}
             self._samples.append(_Sample(now, words.worker["received"], backends))
 
+    def repeat(self, now: float) -> None:
+        """The same, when nothing has changed since the last sample."""
+        if self.next_due(now) <= 0:
+            self._samples.append(self._samples[-1]._replace(at=now))
+
     def rates(self) -> tuple[float, ...]:
         """Messages a second, for each of the last seconds; the oldest first."""
         samples = list(self._samples)

@@ -6,6 +6,7 @@ import os
 import signal
 from typing import TYPE_CHECKING, Literal
 
+from invalidator.channel import LONGEST_REST
 from invalidator.slots import READY, alive_for, is_subscribed
 
 if TYPE_CHECKING:
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from invalidator.topology.models import SupervisorSettings
 
 State = Literal["STARTING", "RUNNING", "STOPPING"]
+
+_BEATS = 4
+"""Turns of an idle loop in the time after which it is taken for hung: one that comes late is no reason to kill."""
 
 
 class Incarnation:
@@ -161,6 +165,11 @@ class Incarnation:
         # The process is ours and not reaped yet, so its id cannot belong to anybody else.
         if self.pid and self.exitcode is None:
             os.kill(self.pid, number)
+
+
+def rest_of(settings: SupervisorSettings) -> float:
+    """For how many seconds the loop of a worker may wait under these settings."""
+    return min(LONGEST_REST, settings.heartbeat_timeout / _BEATS)
 
 
 def exit_text(code: int) -> str:

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from invalidator.supervision.fleet import Fleet
     from invalidator.topology.models import LaneSpec
 
-SILENCE = 1.0
-"""Seconds without a sign of life that are worth a word: a loop that turns gives four a second."""
+SILENCE = 2.5
+"""Seconds without a sign of life that are worth a word: a loop that turns gives one a second."""
 PATIENCE = 2 * ORDINARY_WAIT
 """Seconds for which a backend may have what waits for it be put off."""
 

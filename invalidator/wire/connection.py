@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from invalidator.wire.identity import Identity
     from invalidator.wire.route import Route
 
+NEWS_SECONDS = 0.25
+"""How often to look for another password, after one was refused."""
 READ_SIZE = 65_536
 """16 to 64 KiB a read is best; a buffer of 1 MiB is four times slower."""
 
@@ -43,7 +45,8 @@ class Refused:
 class Link:
     """An open connection: bytes out, bytes in, never waiting.
 
-    `server` is who is at its other end. `relays`: what is published at other servers is heard here too.
+    `server` is who is at its other end. `relays`: what is published at other servers is heard here too. `is_buffered`:
+    some of what has arrived may not show at the socket.
     """
 
     def __init__(self, connection: redis.Connection, server: Identity, *, relays: bool = False) -> None:
