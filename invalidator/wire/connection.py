@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import redis
 
 from invalidator.wire.identity import identify
-from invalidator.wire.options import UNINTRODUCED
+from invalidator.wire.options import OF_FEW_WORDS, UNINTRODUCED
 from invalidator.wire.route import route_to
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def connect(route: Route, name: str) -> Link:
 
     Raises redis.RedisError or OSError.
     """
-    connection = route.open(client_name=name, **UNINTRODUCED)
+    connection = route.open(client_name=name, **UNINTRODUCED, **OF_FEW_WORDS)  # the rest is read by a Link
     try:
         connection.connect()
         server = identify(connection)

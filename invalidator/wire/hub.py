@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import AskError, MovedError
 
@@ -27,10 +27,12 @@ MOST_REDIRECTS = 5
 class Hub:
     """Opened when first needed, and again when older than `max_age` seconds or when the route leads elsewhere."""
 
-    def __init__(self, route: Route, name: str, max_age: float) -> None:
+    def __init__(self, route: Route, name: str, max_age: float, **options: Any) -> None:
+        """`options` are redis-py's, for each connection."""
         self._route = route
         self._max_age = max_age
         self._name = name
+        self._options: dict[str, Any] = {**UNINTRODUCED, **options}
         self._connection: redis.Connection | None = None
         self._owners: dict[Address, redis.Connection] = {}
         self._opened = 0.0
@@ -73,7 +75,7 @@ class Hub:
         self._route.close()
 
     def _joined(self) -> redis.Connection:
-        connection = self._route.open(**UNINTRODUCED)
+        connection = self._route.open(**self._options)
         try:
             connection.connect()
             self.server = identify(connection, self._name)
@@ -99,7 +101,7 @@ class Hub:
     def _owner(self, address: Address) -> redis.Connection:
         if address not in self._owners:
             assert isinstance(self._route, ThroughCluster)  # noqa: S101  # nobody else redirects
-            connection = self._route.open_at(address, client_name=self._name, **UNINTRODUCED)
+            connection = self._route.open_at(address, client_name=self._name, **self._options)
             connection.connect()
             self._owners[address] = connection
         return self._owners[address]

@@ -23,6 +23,9 @@ UNINTRODUCED: dict[str, None] = (
 """Options of a connection that is opened again and again: telling the server about its library would take most of the
 time. Newer versions of redis-py have another word for it, and warn of the old one."""
 
+OF_FEW_WORDS = {"socket_read_size": 4096}
+"""Options of a connection on which redis-py reads little at a time: it keeps a buffer as long as its longest read."""
+
 
 def connection_options(settings: RedisSettings) -> dict[str, Any]:
     """What redis-py's Connection takes, without the server's address. Reads the password's file: it may have changed.

@@ -17,6 +17,7 @@ from redis.exceptions import ClusterDownError, ReadOnlyError
 from invalidator.slots import clock
 from invalidator.wire.connection import Refused, explain
 from invalidator.wire.hub import Hub
+from invalidator.wire.options import OF_FEW_WORDS
 from invalidator.wire.route import route_to
 
 if TYPE_CHECKING:
@@ -202,5 +203,6 @@ def sideline_to(
     whoever connects: so it connects again when a heartbeat's deadline has passed.
     """
     route = route_to(settings, key=key, avoid=avoid)
-    hub = Hub(route, f"invalidator-aside:{worker}", settings.heartbeat.deadline)
+    few_words = {} if key else OF_FEW_WORDS  # a journal's entries are many
+    hub = Hub(route, f"invalidator-aside:{worker}", settings.heartbeat.deadline, **few_words)
     return Sideline(hub, wake, looks_back=not key)  # the journal's need not: one of a worker's does it for all
