@@ -163,7 +163,8 @@ class Worker:
         if not woken:
             self._tended = now
             self._tend(now)
-        self._surroundings.sideline.hand_over()
+        # Last: what was asked in this turn goes out at once, and the answer to an echo may have come with the echo.
+        self._surroundings.sideline.turn()
 
     def _hear(self, now: float, silent: frozenset[int | None]) -> bool:
         """Whether nothing but messages has come, on a subscription that goes on."""
@@ -192,13 +193,11 @@ class Worker:
 
     def _tend(self, now: float) -> None:
         """All that no message waits for."""
-        self._surroundings.sideline.turn()  # the answer to an echo comes with the echo, and need not wake us again
         self._publishers.turn(now)
         self._liaison.unheard(self._publishers.trouble)
         self._vouch()
         self._become_ready()
         self._collector.turn(now)
-        self._surroundings.sideline.hand_over()
 
     def _wait(self) -> float:
         poll = select.poll()

@@ -45,8 +45,7 @@ class Refused:
 class Link:
     """An open connection: bytes out, bytes in, never waiting.
 
-    `server` is who is at its other end. `relays`: what is published at other servers is heard here too. `is_buffered`:
-    some of what has arrived may not show at the socket.
+    `server` is who is at its other end. `relays`: what is published at other servers is heard here too.
     """
 
     def __init__(self, connection: redis.Connection, server: Identity, *, relays: bool = False) -> None:
