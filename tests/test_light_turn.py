@@ -41,10 +41,12 @@ class Turned:
         nothing = SimpleNamespace(turn=lambda *_: None)
         self.subscriber = SimpleNamespace(state="live", turn=self._hear, alive_until=lambda: NOW, server="")
         self.subscriber.current_until = lambda: NOW + 1
+        self.subscriber.fileno = lambda: None
         delivery = SimpleNamespace(turn=lambda _: [], is_crowded=lambda: False, proven_until=lambda *_: NOW)
         delivery.current_until = lambda until: until
         slots = SimpleNamespace(beat=lambda _: None, subscribed_until=lambda _: None, server=lambda _: None)
         liaison = SimpleNamespace(turn=self._obey, unheard=lambda _: None, orders=SimpleNamespace())
+        liaison.fileno = lambda: None
         inheritance = SimpleNamespace(learn=lambda _: None, undone=lambda _: (), may_vouch=True)
         publishers = SimpleNamespace(turn=lambda _: self.said.append("publishers"), trouble="")
         around = SimpleNamespace(liaison=liaison, publishers=publishers, inheritance=inheritance, sideline=nothing)
@@ -54,12 +56,13 @@ class Turned:
         self.worker._ready = True
         self.worker._collector = nothing  # type: ignore[assignment]
 
-    def _hear(self, now: float, *, hold: bool) -> list[Any]:
-        del now, hold
+    def _hear(self, now: float, *, hold: bool, looked: bool) -> list[Any]:
+        del now, hold, looked
         self.said.append("messages")
         return []
 
-    def _obey(self, *_: object) -> None:
+    def _obey(self, *_: object, looked: bool) -> None:
+        del looked
         self.said.append("orders")
         self.order()
 
