@@ -32,14 +32,14 @@ def delays(*errors: Exception) -> list[float]:
     )
     now, found = 0.0, []
     for _ in errors:
-        now += subscriber.next_due(now) + 0.001
+        now = subscriber._due + 0.001  # between two attempts it looks for another password
 
         def refused(now: float = now) -> bool:
             subscriber.turn(now)
             return subscriber.state == "waiting"
 
         wait_until(refused)
-        found.append(subscriber.next_due(now))
+        found.append(subscriber._due - now)
     return found
 
 
