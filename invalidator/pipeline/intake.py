@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from invalidator.slots import WorkerSlots
 
 
-_FEW = 2
-"""Messages up to which to look at all of them at once costs more than to look at each."""
 _TOGETHER = 64
 """Messages that are looked at together, where not all are bare keys: of a mixture, what is one stays cheap."""
 
@@ -73,7 +71,7 @@ class Intake:
 
     def take(self, messages: Messages) -> list[Invalidation]:
         """What these ask for. Those that ask for keys and no more than that become one Invalidation, many at once."""
-        if self._in_bulk and len(messages) > _FEW and not self._tap.on:  # who looks on is to see each message
+        if self._in_bulk and messages and not self._tap.on:  # who looks on is to see each message
             invalidations = self._many(self._in_bulk, messages, len(messages))
         else:
             invalidations = self._one_by_one(messages)
