@@ -14,7 +14,7 @@ from invalidator.messages import KINDS
 from invalidator.pipeline.decoder import decode
 from invalidator.pipeline.envelope import message_of
 from invalidator.pipeline.uniform import ENOUGH, decode_uniform
-from tests.test_in_bulk import ENVELOPE, PIECE, PLAIN, taken_in
+from tests.support.payloads import ENVELOPE, PIECE, PLAIN, taken_in
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
