@@ -26,7 +26,11 @@ IMPATIENT = 0.001
 MOST_FAILURES = 3
 STEPS = ["good", "bad", "late", "pause", "resume", "hang up", "fail", "flush", "turn"]
 keys = st.lists(st.sampled_from("abcde"), min_size=1, max_size=3, unique=True)
-steps = st.lists(keys | st.sampled_from(STEPS), max_size=25)
+steps = st.lists(keys | keys.map(tuple) | st.sampled_from(STEPS), max_size=25)
+"""Lists are offered as targets, tuples in bulk: those are in flight at once where nothing else is."""
+
+
+Step = str | list[str] | tuple[str, ...]
 
 
 class Noting(Sending):
@@ -65,12 +69,12 @@ class Noting(Sending):
         return [key for key, number in self.offered.items() if last.get(key, 0) < number]
 
 
-def do(step: str | list[str], rig: Rig, backend: Noting) -> None:
+def do(step: Step, rig: Rig, backend: Noting) -> None:
     match step:
-        case list():
+        case list() | tuple():
             backend.number += 1
             backend.offered.update(dict.fromkeys(step, backend.number))
-            rig.offer(*step)
+            (rig.offer if isinstance(step, list) else rig.offer_in_bulk)(*step)
         case "good":
             backend.say(GOOD)
         case "bad":
@@ -92,7 +96,7 @@ def do(step: str | list[str], rig: Rig, backend: Noting) -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(steps=steps, stopped=st.booleans())
-def run_any(folder: Path, steps: list[str | list[str]], stopped: bool) -> None:
+def run_any(folder: Path, steps: list[Step], stopped: bool) -> None:
     backend = Noting()
     rig = Rig(backend, folder).start()
     for step in steps:

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from invalidator.lanes.coalescer import Pending
+    from invalidator.lanes.policy import Policy
     from invalidator.messages import Target
 
 
@@ -44,12 +45,16 @@ def admit(pending: Pending, invalidations: Sequence[Invalidation], now: float) -
     return Admitted(taken, homeless)
 
 
+def is_plain(policy: Policy, invalidation: Invalidation) -> bool:
+    """Whether, if it asks for keys, the lane removes them, and all come again by themselves where it counts on that."""
+    return "key" in policy.kinds and not invalidation.soft and policy.journal == bool(invalidation.journal)
+
+
 def offer(pending: Pending, invalidation: Invalidation, now: float) -> list[Target]:
     """Have a lane take in what a message asks for. Returns as Pending.add."""
     targets, soft, policy = invalidation.targets, invalidation.soft, pending.policy
     if isinstance(targets, Keys):
-        plain = "key" in policy.kinds and not soft and policy.journal == bool(invalidation.journal)
-        if plain and pending.takes_keys(len(targets)):
+        if is_plain(policy, invalidation) and pending.takes_keys(len(targets)):
             pending.add_keys(targets, invalidation.ts, now)
             return []
         if targets.times:

@@ -15,8 +15,11 @@ from invalidator.messages import PurgeResult
 from invalidator.slots import clock
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from invalidator.backend import Sent
-    from invalidator.messages import Batch
+    from invalidator.lanes.immediate import Immediate
+    from invalidator.messages import Batch, Invalidation
 
 MOST_AT_ONCE = 1_000
 """Targets of a batch that the loop sends: to write down more takes time in which nothing is read."""
@@ -36,8 +39,10 @@ class _UnderWay(NamedTuple):
 class Direct(Lane):
     """For a backend that has a `send` of its own, which no plugin's wrapper stands around."""
 
-    def __init__(self, **parts: Any) -> None:
-        super().__init__(**parts)
+    _pending: Immediate
+
+    def __init__(self, pending: Immediate, **parts: Any) -> None:
+        super().__init__(pending=pending, **parts)
         self._under_way: _UnderWay | None = None
         self._left: _UnderWay | Batch | None = None
         """What the loop has left to the thread, until that takes it."""
@@ -60,6 +65,17 @@ class Direct(Lane):
 
     def fileno(self) -> int | None:
         return self._under_way.fd if self._under_way else None
+
+    def offer(self, invalidations: Sequence[Invalidation], now: float, number: int = 0, *, alone: bool = False) -> int:
+        if not (self._is_threads or self._under_way or self._paused or self._stopping):
+            with self._lock:
+                self._pending.heard, self._pending.alone = number, alone
+                batch = self._pending.take_at_once(invalidations, now)
+                self._uncounted = self._uncounted or batch is not None
+            if batch:
+                self._send(batch)
+                return len(invalidations)
+        return super().offer(invalidations, now, number, alone=alone)
 
     def turn(self) -> None:
         """Take the answer that has come, and send what is due."""

@@ -15,6 +15,7 @@ from invalidator.lanes.coalescer import Pending
 from invalidator.lanes.deadletter import DeadLetters
 from invalidator.lanes.direct import Direct
 from invalidator.lanes.following import Follower
+from invalidator.lanes.immediate import Immediate
 from invalidator.lanes.lane import Lane
 from invalidator.lanes.ordered import Ordered
 from invalidator.lanes.policy import Policy
@@ -221,8 +222,9 @@ def _lane(
         "answer": onlookers.answer_of(lane.backend),
     }
     if policy.order == AT_ONCE:
-        made = Direct if is_direct(backend, purge, policy) else Lane
-        return made(pending=Pending(policy, random.random), **parts)
+        if is_direct(backend, purge, policy):
+            return Direct(pending=Immediate(policy, random.random), **parts)
+        return Lane(pending=Pending(policy, random.random), **parts)
     make = Follower if policy.order.after else Lane
     return make(pending=Ordered(policy, random.random), **parts)
 

@@ -11,6 +11,7 @@ from invalidator.lanes.coalescer import Pending
 from invalidator.lanes.deadletter import FILE_LIMIT, DeadLetters
 from invalidator.lanes.direct import Direct
 from invalidator.lanes.following import Follower
+from invalidator.lanes.immediate import Immediate
 from invalidator.lanes.lane import Lane
 from invalidator.lanes.ordered import Ordered
 from invalidator.lanes.policy import Policy
@@ -18,6 +19,7 @@ from invalidator.lanes.receipts import Receipts
 from invalidator.lanes.tiers import AT_ONCE
 from invalidator.letters import Box
 from invalidator.logs import get_logger
+from invalidator.messages import Keys
 from invalidator.slots import ENDS, Region, clock
 from tests.support.waiting import wait_until
 
@@ -90,12 +92,17 @@ class Rig:
             "answer": lambda *answer: self.answers.append(answer),
         }
         order = self.policy.order
-        self.pending = (Pending if order == AT_ONCE else Ordered)(self.policy, lambda: 0.0)
-        if isinstance(self.pending, Ordered) and order.after:
-            self.lane: Lane = Follower(self.pending, **parts)
+        self.pending: Pending
+        self.lane: Lane
+        if order != AT_ONCE:
+            self.pending = ordered = Ordered(self.policy, lambda: 0.0)
+            self.lane = Follower(ordered, **parts) if order.after else Lane(pending=ordered, **parts)
+        elif type(self.backend).send is Backend.send:
+            self.pending = Pending(self.policy, lambda: 0.0)
+            self.lane = Lane(pending=self.pending, **parts)
         else:
-            made = Lane if type(self.backend).send is Backend.send else Direct
-            self.lane = made(pending=self.pending, **parts)
+            self.pending = immediate = Immediate(self.policy, lambda: 0.0)
+            self.lane = Direct(pending=immediate, **parts)
 
     def _changed(self) -> None:
         self.changes += 1
@@ -107,6 +114,10 @@ class Rig:
     def offer(self, *keys: str, soft: bool = False, ts: float | None = None) -> None:
         """A message that asks for these keys."""
         self.offer_targets(*(Target("key", key) for key in keys), soft=soft, ts=ts)
+
+    def offer_in_bulk(self, *keys: str) -> None:
+        """Messages that ask for these keys and no more, as the intake hands them on."""
+        self.lane.offer([Invalidation(Keys(keys))], clock())
 
     def offer_targets(self, *targets: Target, soft: bool = False, ts: float | None = None) -> None:
         self.lane.offer([Invalidation(targets, soft=soft, ts=ts)], clock())
