@@ -128,7 +128,7 @@ class Daemon:
 
     def pids(self) -> list[int]:
         """The workers: the direct children of the supervisor that have not ended, oldest first."""
-        return sorted(pid for pid in _processes() if _parent(pid) == self.pid)
+        return sorted((pid for pid in _processes() if _parent(pid) == self.pid), key=lambda pid: (_began(pid), pid))
 
     def signal(self, number: int) -> None:
         os.kill(self.pid, number)
@@ -180,6 +180,14 @@ class Daemon:
 
 def _processes() -> list[int]:
     return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdecimal()]
+
+
+def _began(pid: int) -> int:
+    # In ticks after the boot: process ids begin again from the lowest once in a while. One that has gone is the last.
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+    except OSError:
+        return sys.maxsize
 
 
 def _parent(pid: int) -> int:
