@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from invalidator.lanes.admission import is_plain
-from invalidator.lanes.coalescer import Pending
 from invalidator.lanes.pace import ATTEMPT_SECONDS
+from invalidator.lanes.subsumption import Subsuming
 from invalidator.lanes.wishes import Stamp, Wishes
 from invalidator.messages import Keys
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from invalidator.messages import Batch, Invalidation
 
 
-class Immediate(Pending):
+class Immediate(Subsuming):
     """One lane's work, where a batch can be sent as it comes."""
 
     def take_at_once(self, invalidations: Sequence[Invalidation], now: float) -> Batch | None:

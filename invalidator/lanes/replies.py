@@ -7,8 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from invalidator.lanes.wishes import covers
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from invalidator.lanes.policy import Policy
     from invalidator.messages import Invalidation, Target
@@ -69,14 +71,16 @@ class Replies:
         purged = frozenset(targets)
         for one in self._open:
             one.unpurged = one.unpurged if one.unpurged.isdisjoint(purged) else one.unpurged - purged
+            one.unpurged -= contained(one.unpurged, purged)
 
     def died(self, targets: Sequence[Target], kept: int, reason: str) -> None:
         """Nobody will purge these: the first so many are kept as dead letters, the rest is lost."""
         dead, lost = frozenset(targets[:kept]), frozenset(targets[kept:])
         for one in self._open:
-            if not lost.isdisjoint(one.invalidation.targets):
+            named = one.invalidation.targets
+            if not lost.isdisjoint(named) or contained(one.unpurged, lost):
                 one.end, one.reason = "lost", reason
-            elif one.end != "lost" and not dead.isdisjoint(one.invalidation.targets):
+            elif one.end != "lost" and (not dead.isdisjoint(named) or contained(one.unpurged, dead)):
                 one.end, one.reason = "dead", reason
 
     def take(self, through: int) -> list[tuple[Invalidation, Fate]]:
@@ -87,3 +91,9 @@ class Replies:
             end = one.end or ("flushed" if one.unpurged else "purged")
             ended.append((one.invalidation, Fate(end, one.began, one.reason)))
         return ended
+
+
+def contained(targets: Collection[Target], others: Iterable[Target]) -> frozenset[Target]:
+    """Those that a prefix among the others contains, or all: that may be what they were purged with."""
+    wider = [other for other in others if other.kind in ("prefix", "all")] if targets else []
+    return frozenset(target for target in targets if any(covers(one, target) for one in wider))

@@ -94,6 +94,8 @@ class Wishes:
     hard: Stamps = field(default_factory=dict)
     soft: Stamps = field(default_factory=dict)
     took_soft: bool = True
+    has_wider: bool = False
+    """Whether a prefix may be among them, or all: what may contain others."""
 
     def __len__(self) -> int:
         return len(self.hard) + len(self.soft)
@@ -104,6 +106,7 @@ class Wishes:
 
     def put(self, name: Name, stamp: Stamp, *, soft: bool) -> int:
         """Wish for a target that is not wished for as hard. Returns how many softer wishes it took the place of."""
+        self.has_wider = self.has_wider or (not isinstance(name, str) and name.kind in ("prefix", "all"))
         if soft:
             self.soft[name] = stamp
             return 0
@@ -153,6 +156,7 @@ class Wishes:
     def put_back(self, stamps: Stamps, *, soft: bool) -> int:
         """Wish again for what was taken, in front of what came since. Returns how many wishes became one."""
         before = len(self) + len(stamps)
+        self.has_wider = True  # one of these may be
         if soft:
             for name in stamps.keys() & self.hard.keys():
                 self.join(name, stamps[name])

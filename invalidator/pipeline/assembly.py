@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from invalidator.backend import Backend, BackendContext
 from invalidator.errors import PluginError
 from invalidator.hookspecs import hookimpl
-from invalidator.lanes.coalescer import Pending
 from invalidator.lanes.deadletter import DeadLetters
 from invalidator.lanes.direct import Direct
 from invalidator.lanes.following import Follower
@@ -20,6 +19,7 @@ from invalidator.lanes.lane import Lane
 from invalidator.lanes.ordered import Ordered
 from invalidator.lanes.policy import Policy
 from invalidator.lanes.receipts import Receipts
+from invalidator.lanes.subsumption import Subsuming
 from invalidator.lanes.tiers import AFTER_LONGEST, AT_ONCE, Order
 from invalidator.letters import Box
 from invalidator.messages import EVERYTHING, Target
@@ -222,9 +222,10 @@ def _lane(
         "answer": onlookers.answer_of(lane.backend),
     }
     if policy.order == AT_ONCE:
+        is_followed = any(other.after == lane.backend for other in part.spec.backends)
         if is_direct(backend, purge, policy):
-            return Direct(pending=Immediate(policy, random.random), **parts)
-        return Lane(pending=Pending(policy, random.random), **parts)
+            return Direct(pending=Immediate(policy, random.random, is_followed=is_followed), **parts)
+        return Lane(pending=Subsuming(policy, random.random, is_followed=is_followed), **parts)
     make = Follower if policy.order.after else Lane
     return make(pending=Ordered(policy, random.random), **parts)
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
 from invalidator import Backend, Invalidation, PurgeResult, Target
-from invalidator.lanes.coalescer import Pending
 from invalidator.lanes.deadletter import FILE_LIMIT, DeadLetters
 from invalidator.lanes.direct import Direct
 from invalidator.lanes.following import Follower
@@ -16,6 +15,7 @@ from invalidator.lanes.lane import Lane
 from invalidator.lanes.ordered import Ordered
 from invalidator.lanes.policy import Policy
 from invalidator.lanes.receipts import Receipts
+from invalidator.lanes.subsumption import Subsuming
 from invalidator.lanes.tiers import AT_ONCE
 from invalidator.letters import Box
 from invalidator.logs import get_logger
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from invalidator import Batch
+    from invalidator.lanes.coalescer import Pending
     from invalidator.lanes.replies import Fate
     from invalidator.messages import Receipt
     from invalidator.slots import End
@@ -98,7 +99,7 @@ class Rig:
             self.pending = ordered = Ordered(self.policy, lambda: 0.0)
             self.lane = Follower(ordered, **parts) if order.after else Lane(pending=ordered, **parts)
         elif type(self.backend).send is Backend.send:
-            self.pending = Pending(self.policy, lambda: 0.0)
+            self.pending = Subsuming(self.policy, lambda: 0.0)
             self.lane = Lane(pending=self.pending, **parts)
         else:
             self.pending = immediate = Immediate(self.policy, lambda: 0.0)
