@@ -127,6 +127,23 @@ def test_of_keys_alone_nothing_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> 
     assert subsume(wishes) == 0
 
 
+def test_a_lane_that_waits_for_its_backend_looks_at_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    lane = Subsuming(Policy("w", "b"), lambda: 0.5)
+    looks: list[Wishes] = []
+
+    def look(wishes: Wishes) -> int:
+        looks.append(wishes)
+        return 0
+
+    monkeypatch.setattr(subsumption, "subsume", look)
+    admit(lane, [Invalidation((Target("prefix", "a:"), Target("key", "a:1")))], 0.0)
+    lane.pace.deferred_until = 5.0
+    assert [lane.take(now) for now in (1.0, 2.0, 3.0)] == [None] * 3
+    assert not looks
+    assert lane.take(5.0)
+    assert len(looks) == 1
+
+
 def test_a_lane_that_is_followed_keeps_each_by_itself() -> None:
     said = [Invalidation((Target("key", "a:1"), Target("prefix", "a:")))]
     for is_followed, left in ((False, 1), (True, 2)):

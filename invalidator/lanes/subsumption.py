@@ -81,6 +81,7 @@ class Subsuming(Pending):
 
     def take(self, now: float) -> Batch | None:
         """See Pending."""
-        if not self.is_followed and not self.is_asking():
+        # Only where a batch is given: a lane that waits for its backend is woken by each message.
+        if not self.is_followed and not self.is_asking() and self.next_due(now) <= 0:
             self.ends["coalesced"] += subsume(self._backlog.fresh)
         return Pending.take(self, now)  # a dataclass with slots is another class than the one that super() knows
